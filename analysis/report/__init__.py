@@ -1,0 +1,1 @@
+"""Two runs -> a summary of numbers (`summarize`) -> one self-contained HTML file (`render`)."""

@@ -1,0 +1,53 @@
+"""What a terminal shows: calm progress on stderr, then a short table on stdout, then where the files lie."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class Terminal:
+    """Where a command's words go. With `as_json` stdout carries one JSON object and nothing else."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._err = Console(stderr=True, highlight=False)
+        self._out = self._err if as_json else Console(highlight=False)
+
+    def say(self, text: str) -> None:
+        self._out.print(text, markup=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        self._err.print(text, style="dim", markup=False, soft_wrap=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for i, column in enumerate(columns):
+            table.add_column(column, overflow="fold", no_wrap=i > 0 and len(columns) > 2 and i < len(columns) - 1)
+        for row in rows:
+            table.add_row(*row)
+        self._out.print(table)
+
+    def result(self, data: Any) -> None:
+        """The command's outcome for machines; printed only with --json."""
+        if self._as_json:
+            print(json.dumps(data, indent=2, ensure_ascii=False))
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A bar with time left; the yielded function takes how many are done."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._err) as bar:
+            task = bar.add_task(f"{what:<8}", total=total)
+            yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,1 @@
+"""Automatic evaluation: tasks, runner, listening instruments, metrics."""

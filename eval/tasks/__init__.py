@@ -1,0 +1,1 @@
+"""Families of samples, and the suites that name them."""

@@ -1,0 +1,125 @@
+"""Makes the packaged spoken questions: `python -m eval.tasks.spoken OUT --kokoro-voices DIR`.
+
+Owns the recipe (voices, level, margins, tables) that turns protocols/library/spoken/texts.yaml into sound. The one
+non-obvious decision: the place of the speech in a file is not estimated afterwards but made: every file is cut at the
+first and last 5 ms frame within 40 dB of its loudest one and gets a margin of exactly 40 ms, so latency can be
+counted from known edges. On one machine the command gives the same bytes every time.
+"""
+
+import csv
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import click
+import msgspec
+import numpy as np
+
+from eval.speak import KokoroSpeaker, sound_edges
+from protocols.contracts import Speaker
+from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.errors import DuologueError, InputError
+
+USER_VOICES = ("af_heart", "am_fenrir", "bf_emma", "am_puck", "af_bella", "bm_george")
+AGENT_VOICE = "am_michael"
+LEVEL = 0.06  # RMS of the speech
+FLOOR_DB = -40.0  # below the loudest frame nothing at a file's edge counts as speech
+MARGIN = 960  # samples, 40 ms
+SEED = 20_240
+QUESTION_COLUMNS = ("Id", "Questions", "Answer", "Wav Filename", "Speech start", "Speech end", "Voice")
+REPLY_COLUMNS = ("Reply", "Reply Filename", "Reply start", "Reply end")
+
+
+class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A question, the answers that count (the canonical one first) and what the agent says to it."""
+
+    id: str
+    question: str
+    answers: tuple[str, ...]
+    reply: str
+
+
+class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that is spoken; `unknown` answers a question that is not in the set."""
+
+    unknown: str
+    items: tuple[Item, ...]
+
+
+def read_texts() -> Texts:
+    """The packaged texts; InputError where an id is doubled or a reply lacks its answer."""
+    texts = msgspec.yaml.decode((files("protocols") / "library/spoken/texts.yaml").read_bytes(), type=Texts)
+    if len({item.id for item in texts.items}) < len(texts.items):
+        raise InputError("texts.yaml uses an id twice")
+    for item in texts.items:
+        if not item.answers or item.answers[0].lower() not in item.reply.lower():
+            raise InputError(f"texts.yaml: the reply of {item.id} does not contain its first answer")
+    return texts
+
+
+def deal_voices(n: int, seed: int = SEED) -> list[str]:
+    """A user voice for each of n questions; every voice gets an equal share, in a shuffled order."""
+    dealt = [""] * n
+    for turn, place in enumerate(np.random.default_rng(seed).permutation(n)):
+        dealt[place] = USER_VOICES[turn % len(USER_VOICES)]
+    return dealt
+
+
+def speak(speaker: Speaker, text: str, voice: str) -> Audio:
+    """`text` at the house's level, [n]; real decay fills the two margins, and zeros where there is none."""
+    audio = np.pad(speaker.say(text, voice), MARGIN)
+    start, end = sound_edges(audio, FLOOR_DB)
+    level = np.sqrt(np.square(audio[start:end], dtype=np.float64).mean())
+    return np.asarray(audio[start - MARGIN : end + MARGIN] * (LEVEL / level), dtype=np.float32)
+
+
+def write(path: Path, audio: Audio) -> tuple[str, str, str]:
+    """Write 16-bit FLAC; its name, and the start and end of the speech in seconds, as the tables hold them."""
+    import soundfile
+
+    soundfile.write(path, np.rint(audio * 32_767).astype(np.int16), SAMPLE_RATE, format="FLAC")
+    return path.name, f"{MARGIN / SAMPLE_RATE:.3f}", f"{(len(audio) - MARGIN) / SAMPLE_RATE:.3f}"
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t", lineterminator="\n").writerows([columns, *rows])
+
+
+def make(out: Path, speaker: Speaker, limit: int | None = None) -> int:
+    """Speak every item (the first `limit`) into `out`; the number of sound files written."""
+    texts = read_texts()
+    out.mkdir(parents=True, exist_ok=True)
+
+    def reply(name: str, text: str) -> tuple[str, ...]:
+        return (text, *write(out / f"{name}.reply.flac", speak(speaker, text, AGENT_VOICE)))
+
+    rows: list[tuple[str, ...]] = []
+    dealt = list(zip(texts.items, deal_voices(len(texts.items)), strict=True))[:limit]
+    with click.progressbar(dealt, label="Speaking", file=sys.stderr) as progress:
+        for item, voice in progress:
+            question = write(out / f"{item.id}.flac", speak(speaker, item.question, voice))
+            answers = " | ".join(item.answers)
+            rows.append((item.id, item.question, answers, *question, voice, *reply(item.id, item.reply)))
+    _write_table(out / "questions.tsv", QUESTION_COLUMNS + REPLY_COLUMNS, rows)
+    _write_table(out / "replies.tsv", ("Id", *REPLY_COLUMNS), [("unknown", *reply("unknown", texts.unknown))])
+    return 2 * len(rows) + 1
+
+
+@click.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--kokoro-voices", required=True, type=click.Path(path_type=Path), help="Folder of kokoro-js voices.")
+@click.option("--limit", type=click.IntRange(min=1), help="Speak only the first so many questions.")
+def main(out: Path, kokoro_voices: Path, limit: int | None) -> None:
+    """Speak the packaged questions and replies into the folder OUT."""
+    try:
+        n_files = make(out, KokoroSpeaker(kokoro_voices), limit)
+    except DuologueError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    click.echo(f"wrote {n_files} sound files, questions.tsv and replies.tsv to {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One file per kind of system, all behind `protocols.duplex.DuplexSystem`."""

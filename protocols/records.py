@@ -1,0 +1,369 @@
+"""The records every room reads and writes: plain, frozen, typed values with a schema number.
+
+Each top-level record is written as one JSON object whose `record` key names its kind and schema ("score/1").
+Unknown keys, wrong types and other schemas are errors. Times are seconds on the record's own clock; an unknown
+value is None with a reason beside it, never NaN, -1 or "". Storage adds nothing to a record.
+"""
+
+import math
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
+
+import msgspec
+
+from protocols.errors import InputError
+from protocols.timeline import Span, is_track
+
+Channel = Literal["agent", "user"]
+CHANNELS: tuple[Channel, Channel] = ("agent", "user")  # also the order of the channels in every audio array
+
+Seconds = float
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a record. Frozen and compared by value; floats are finite."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if type(value) is float and not math.isfinite(value):
+                raise ValueError(f"{type(self).__name__}.{name} is {value}; give None and a reason instead")
+
+
+class Record(Value, frozen=True, forbid_unknown_fields=True, tag_field="record"):
+    """A line of a run's files."""
+
+
+class Key(NamedTuple):
+    """What one talk of a run is called: the n-th take of a sample."""
+
+    sample: str
+    take: int
+
+
+# --- what is asked ---------------------------------------------------------------------------------------------
+
+
+class Cue(Value, frozen=True):
+    """A stretch of a sound file placed on the user's channel."""
+
+    path: str  # relative to the suite's folder
+    at: Seconds  # where it starts on the sample's clock
+    start: Seconds = 0.0  # from here ...
+    end: Seconds | None = None  # ... to here in the file; None: to its end
+    gain_db: float = 0.0
+    channel: int | None = None  # which channel of the file; None: it has only one
+
+
+EventKind = Literal["turn", "pause", "interruption", "backchannel", "background", "side_talk"]
+
+
+class Event(Value, frozen=True):
+    """Something the user's channel does that an agent should handle.
+
+    A `turn` runs from the user's first sound to the last one of the turn, pauses included; a `pause` is silence
+    inside a turn.
+    """
+
+    kind: EventKind
+    start: Seconds
+    end: Seconds
+    source: str  # how the times are known: "made", "given" or a detector's name
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        Value.__post_init__(self)
+        if self.end < self.start:
+            raise ValueError(f"{self.kind} event ends at {self.end} s, before it starts at {self.start} s")
+
+
+class Sample(Record, frozen=True, tag="sample/1"):
+    """One stimulus: what the user's channel plays, what happens in it, and what would be right.
+
+    t = 0 is the first sample of the user's audio. `length` is that audio's duration, without lead-in and tail.
+    """
+
+    id: str
+    task: str
+    cues: tuple[Cue, ...]
+    length: Seconds
+    events: tuple[Event, ...] = ()
+    text: str = ""  # what the user says
+    answers: tuple[str, ...] = ()
+    cluster: str | None = None  # samples that share a cluster are not independent
+    tags: tuple[str, ...] = ()
+
+
+class Task(Record, frozen=True, tag="task/1"):
+    """A family of samples and the names of the metrics that score it."""
+
+    name: str
+    version: str
+    metrics: tuple[str, ...]
+    samples: tuple[Sample, ...]
+
+
+# --- what happened ---------------------------------------------------------------------------------------------
+
+
+class Recording(Value, frozen=True):
+    """A two-channel sound file of a run (left agent, right user), named by its content."""
+
+    path: str  # relative to the run folder
+    sample_rate: int
+    n_samples: int
+    sha256: str  # of the file's bytes
+
+    @property
+    def duration(self) -> Seconds:
+        return self.n_samples / self.sample_rate
+
+
+class Word(Value, frozen=True):
+    """A word and the time it sounds."""
+
+    text: str
+    start: Seconds
+    end: Seconds
+
+    def __post_init__(self) -> None:
+        Value.__post_init__(self)
+        if self.end < self.start:
+            raise ValueError(f"word {self.text!r} ends at {self.end} s, before it starts at {self.start} s")
+
+
+class Transcript(Value, frozen=True):
+    """The words of one channel as one source gives them ("model": the system's own text stream)."""
+
+    channel: Channel
+    source: str
+    words: tuple[Word, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(w.text for w in self.words)
+
+
+class Activity(Value, frozen=True):
+    """When one channel speaks, as one detector hears it."""
+
+    channel: Channel
+    source: str
+    spans: tuple[Span, ...]
+
+    def __post_init__(self) -> None:
+        if not is_track(self.spans):
+            raise ValueError(f"{self.channel} activity of {self.source} is not sorted and disjoint")
+
+
+class Pacing(Value, frozen=True):
+    """How well a real-time talk kept its schedule, in milliseconds of lateness per frame."""
+
+    frames: int
+    late_p50_ms: float
+    late_p99_ms: float
+    late_max_ms: float
+    step_p50_ms: float
+    step_p99_ms: float
+
+
+class Conversation(Record, frozen=True, tag="conversation/1"):
+    """One talk between a system and a user, live or simulated; also one that failed, with the reason."""
+
+    sample: str
+    take: int
+    system: str
+    seed: int
+    recording: Recording | None
+    reason: str | None = None  # why there is no recording
+    user_offset: Seconds = 0.0  # where the sample's t = 0 lies in the recording
+    events: tuple[Event, ...] = ()  # the sample's events on the recording's clock
+    transcripts: tuple[Transcript, ...] = ()  # what the system itself says it said
+    tokens: str | None = None  # file with the system's own token grid, int16 [streams, frames]
+    pacing: Pacing | None = None
+
+    def __post_init__(self) -> None:
+        Value.__post_init__(self)
+        if (self.recording is None) == (self.reason is None):
+            raise ValueError("a conversation has either a recording or a reason why it has none")
+
+    @property
+    def key(self) -> Key:
+        return Key(self.sample, self.take)
+
+
+GuardKind = Literal["agent_silent", "user_silent", "clipped", "swapped"]
+
+
+class Listening(Record, frozen=True, tag="listening/1"):
+    """What our instruments heard in a recording: spans and words with their sources, and what is wrong with it."""
+
+    sample: str
+    take: int
+    activity: tuple[Activity, ...]
+    transcripts: tuple[Transcript, ...] = ()
+    guards: tuple[GuardKind, ...] = ()
+
+    @property
+    def key(self) -> Key:
+        return Key(self.sample, self.take)
+
+
+# --- what it is worth ------------------------------------------------------------------------------------------
+
+
+class MetricInfo(Value, frozen=True):
+    """What a metric's figures mean; it is written into the run, so analysis never needs the metric's code."""
+
+    name: str
+    version: str
+    title: str
+    unit: str
+    kind: Literal["binary", "continuous"]
+    better: Literal["higher", "lower", "none"]
+    margin: float  # the smallest difference that matters, in the metric's unit
+    definition: str
+    degenerate: str  # what happens when there is nothing to measure
+
+
+class Evidence(Value, frozen=True):
+    """A stretch of a recording that made a score what it is."""
+
+    label: str
+    channel: Channel
+    start: Seconds
+    end: Seconds
+    source: str
+    text: str = ""
+
+
+class Score(Record, frozen=True, tag="score/1"):
+    """One figure for one event of a talk (or for the whole talk), or the reason why there is none.
+
+    A score without a value stays in the denominator: it is counted wherever scores are counted.
+    """
+
+    sample: str
+    take: int
+    metric: str
+    scorer: str  # metric and version
+    value: float | None
+    outcome: str  # the class the talk fell into, e.g. "answered", "early"
+    reason: str | None = None
+    event: int | None = None  # index into the talk's events
+    evidence: tuple[Evidence, ...] = ()
+    cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        Value.__post_init__(self)
+        if (self.value is None) == (self.reason is None):
+            raise ValueError("a score has either a value or a reason why it has none")
+
+    @property
+    def key(self) -> Key:
+        return Key(self.sample, self.take)
+
+
+class Rating(Record, frozen=True, tag="rating/1"):
+    """A person's answer to one question about one talk or an ordered pair of talks. Never changed: a correction
+    is a new rating whose `amends` names the old one."""
+
+    id: str
+    rater: str  # a pseudonym
+    study: str
+    talks: tuple[str, ...]  # one, or two in the order heard
+    question: str
+    answer: int | str | None
+    reason: str | None = None  # why the answer is None
+    at: str = ""  # ISO 8601, UTC
+    amends: str | None = None
+
+
+class Continuation(Value, frozen=True):
+    """One of the two ways a talk goes on from the diverging frame."""
+
+    recording: Recording
+    words: tuple[Word, ...]  # on the clock of the whole talk
+    tokens: str | None = None  # the system's own token grid where it was really emitted
+
+
+class PreferencePair(Record, frozen=True, tag="pair/1"):
+    """A shared context, the frame where the two replies part, and the reply that is preferred."""
+
+    id: str
+    talk: str
+    from_frame: int
+    chosen: Continuation
+    rejected: Continuation
+    kind: Literal["content", "cuts_user", "silent", "mixed"]
+    axes: tuple[str, ...]
+    strength: float | None
+    source: str  # who says so: a metric, a judge with its prompt hash, a rater
+
+
+# --- how it was made -------------------------------------------------------------------------------------------
+
+
+class Protocol(Value, frozen=True):
+    """Everything two runs must have in common before their difference means anything."""
+
+    suite: str
+    dataset_sha256: str
+    takes: int
+    seed: int
+    lead_in: Seconds
+    tail: Seconds
+    greeting: Literal["none", "wait"]
+    clock: Literal["simulated", "real-time"]
+    decoding: dict[str, float | int | str | bool] = {}
+    listeners: tuple[str, ...] = ()  # activity detector, transcriber and aligner, with versions
+    scorers: tuple[str, ...] = ()
+
+    def differences(self, other: "Protocol") -> list[str]:
+        """Each field in which two protocols differ, as a phrase."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
+        return [f"{name.replace('_', ' ')} {a!r} against {b!r}" for name, a, b in pairs if a != b]
+
+
+class RunInfo(Record, frozen=True, tag="run/1"):
+    """How a run was made: the first file written, the last one updated."""
+
+    system: str
+    system_version: str
+    protocol: Protocol
+    status: Literal["running", "interrupted", "done"]
+    started_at: str
+    n_planned: int
+    metrics: tuple[MetricInfo, ...] = ()
+    versions: dict[str, str] = {}
+    sealed: dict[str, tuple[int, str]] = {}  # file -> (bytes, sha256) when last sealed
+
+
+R = TypeVar("R", bound=Record)
+
+
+def to_json(record: Record) -> bytes:
+    """One line of JSON, keys in order of declaration, without a line break."""
+    return msgspec.json.encode(record)
+
+
+def from_json(data: bytes | str, kind: type[R]) -> R:
+    """Read one record of the given kind. Raises InputError that says what is wrong and where."""
+    try:
+        return _decoder(kind).decode(data)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"not a {kind.__name__} ({tag(kind)}): {error}") from error
+
+
+def tag(kind: type[Record]) -> str:
+    """Kind and schema number as written into the file, e.g. "score/1"."""
+    return cast(str, kind.__struct_config__.tag)
+
+
+_decoders: dict[type[Record], Any] = {}
+
+
+def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    if kind not in _decoders:
+        _decoders[kind] = msgspec.json.Decoder(kind)
+    return cast("msgspec.json.Decoder[R]", _decoders[kind])
