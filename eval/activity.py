@@ -1,9 +1,10 @@
 """When a channel speaks: Silero decides what is speech, the channel's own energy says where it starts and ends.
 
 Silero alone is robust but places edges on a 32 ms grid and holds on after speech; energy alone is exact on a clean
-channel and finds speech in noise. So each stretch Silero hears is moved to the nearest place where the level
-crosses a threshold between the noise floor and the stretch's own peak. What is left of the bias was measured on
-the shipped spoken set (`benchmarks/activity.py`, table in `design/listening.md`) and is taken off.
+channel and finds speech in noise. So the edges of each stretch Silero hears are moved to where the level crosses a
+threshold under the stretch's own peak. Where noise hides that level, the onset is still where speech rises out of the
+noise (speech starts abruptly), but the end is Silero's less the time it holds on, because speech fades out below the
+noise. Both constants were measured on the shipped spoken set (`benchmarks/activity.py`, `design/listening.md`).
 """
 
 from importlib.metadata import version
@@ -21,7 +22,7 @@ HOP = 0.005  # seconds per level frame
 
 
 class ActivitySettings(NamedTuple):
-    """What can be turned. Levels in dB, times in seconds, biases as measured (found minus true)."""
+    """What can be turned. Levels in dB, times in seconds."""
 
     on: float = 0.5  # speech probability that starts a stretch
     off: float = 0.35  # and the one that ends it, after min_silence
@@ -31,8 +32,7 @@ class ActivitySettings(NamedTuple):
     above_floor: float = 6.0  # and at least this far over the noise
     reach: float = 0.25  # how far an edge may move
     bridge: float = 0.03  # quiet this short does not end a walk
-    onset_bias: float = 0.0
-    offset_bias: float = 0.0
+    hold: float = 0.052  # how long Silero holds on after speech, measured
 
 
 class SileroActivity:
@@ -94,14 +94,18 @@ def refine(heard: Audio, stretches: list[Span], s: ActivitySettings) -> Track:
     edges: list[Span] = []
     for i, (start, end) in enumerate(stretches):
         low, high = round(start / HOP), max(round(end / HOP), round(start / HOP) + 1)
-        threshold = max(float(np.percentile(level[low:high], 95)) - s.below_peak, floor + s.above_floor)
-        loud = level >= threshold
+        fade = float(np.percentile(level[low:high], 95)) - s.below_peak
+        hidden = fade < floor + s.above_floor
+        loud = level >= max(fade, floor + s.above_floor)
         left = round(stretches[i - 1].end / HOP) if i else 0
         right = round(stretches[i + 1].start / HOP) if i + 1 < len(stretches) else len(level)
         reach = round(s.reach / HOP)
         first = _walk(loud, low, max(low - reach, left), min(low + reach, high), -1, s)
-        last = _walk(loud, high - 1, min(high + reach, right) - 1, max(high - reach, low) - 1, 1, s)
-        edges.append(Span(max(first * HOP - s.onset_bias, 0.0), (last + 1) * HOP - s.offset_bias))
+        if hidden:
+            stop = end - s.hold
+        else:
+            stop = (_walk(loud, high - 1, min(high + reach, right) - 1, max(high - reach, low) - 1, 1, s) + 1) * HOP
+        edges.append(Span(first * HOP, max(stop, (first + 1) * HOP)))
     duration = len(heard) / RATE
     return track((round(a, 6), round(min(b, duration), 6)) for a, b in edges)
 

@@ -51,7 +51,7 @@ class SystemInfo(NamedTuple):
     slots: int = 1  # sessions that can be open at once
     real_time_only: bool = False
     has_text: bool = True  # it writes down what it says
-    decoding: dict[str, float | int | str | bool] = {}  # noqa: RUF012 - never mutated; a NamedTuple default
+    decoding: dict[str, float | int | str | bool] = {}
 
     @property
     def frame(self) -> float:

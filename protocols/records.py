@@ -1,16 +1,14 @@
-"""The records every room reads and writes: plain, frozen, typed values with a schema number.
+"""The records every room reads and writes: plain, frozen, typed values (how they become JSON: `protocols.base`).
 
-Each top-level record is written as one JSON object whose `record` key names its kind and schema ("score/1").
-Unknown keys, wrong types and other schemas are errors. Times are seconds on the record's own clock; an unknown
-value is None with a reason beside it, never NaN, -1 or "". Storage adds nothing to a record.
+Times are seconds on the record's own clock; an unknown value is None with a reason beside it, never NaN, -1 or "".
+Storage adds nothing to a record.
 """
 
-import math
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from protocols.errors import InputError
+from protocols.base import Record, Value
 from protocols.timeline import Span, is_track
 
 Channel = Literal["agent", "user"]
@@ -18,20 +16,6 @@ CHANNELS: tuple[Channel, Channel] = ("agent", "user")  # also the order of the c
 
 Seconds = float
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-
-
-class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of a record. Frozen and compared by value; floats are finite."""
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if type(value) is float and not math.isfinite(value):
-                raise ValueError(f"{type(self).__name__}.{name} is {value}; give None and a reason instead")
-
-
-class Record(Value, frozen=True, forbid_unknown_fields=True, tag_field="record"):
-    """A line of a run's files."""
 
 
 class Key(NamedTuple):
@@ -299,71 +283,3 @@ class PreferencePair(Record, frozen=True, tag="pair/1"):
     axes: tuple[str, ...]
     strength: float | None
     source: str  # who says so: a metric, a judge with its prompt hash, a rater
-
-
-# --- how it was made -------------------------------------------------------------------------------------------
-
-
-class Protocol(Value, frozen=True):
-    """Everything two runs must have in common before their difference means anything."""
-
-    suite: str
-    dataset_sha256: str
-    takes: int
-    seed: int
-    lead_in: Seconds
-    tail: Seconds
-    greeting: Literal["none", "wait"]
-    clock: Literal["simulated", "real-time"]
-    decoding: dict[str, float | int | str | bool] = {}
-    listeners: tuple[str, ...] = ()  # activity detector, transcriber and aligner, with versions
-    scorers: tuple[str, ...] = ()
-
-    def differences(self, other: "Protocol") -> list[str]:
-        """Each field in which two protocols differ, as a phrase."""
-        pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
-        return [f"{name.replace('_', ' ')} {a!r} against {b!r}" for name, a, b in pairs if a != b]
-
-
-class RunInfo(Record, frozen=True, tag="run/1"):
-    """How a run was made: the first file written, the last one updated."""
-
-    system: str
-    system_version: str
-    protocol: Protocol
-    status: Literal["running", "interrupted", "done"]
-    started_at: str
-    n_planned: int
-    metrics: tuple[MetricInfo, ...] = ()
-    versions: dict[str, str] = {}
-    sealed: dict[str, tuple[int, str]] = {}  # file -> (bytes, sha256) when last sealed
-
-
-R = TypeVar("R", bound=Record)
-
-
-def to_json(record: Record) -> bytes:
-    """One line of JSON, keys in order of declaration, without a line break."""
-    return msgspec.json.encode(record)
-
-
-def from_json(data: bytes | str, kind: type[R]) -> R:
-    """Read one record of the given kind. Raises InputError that says what is wrong and where."""
-    try:
-        return _decoder(kind).decode(data)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"not a {kind.__name__} ({tag(kind)}): {error}") from error
-
-
-def tag(kind: type[Record]) -> str:
-    """Kind and schema number as written into the file, e.g. "score/1"."""
-    return cast(str, kind.__struct_config__.tag)
-
-
-_decoders: dict[type[Record], Any] = {}
-
-
-def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
-    if kind not in _decoders:
-        _decoders[kind] = msgspec.json.Decoder(kind)
-    return cast("msgspec.json.Decoder[R]", _decoders[kind])

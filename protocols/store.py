@@ -27,22 +27,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from protocols.base import Record, from_json, to_json
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError, StoreError
-from protocols.records import (
-    Conversation,
-    Key,
-    Listening,
-    PreferencePair,
-    Rating,
-    Record,
-    Recording,
-    RunInfo,
-    Sample,
-    Score,
-    from_json,
-    to_json,
-)
+from protocols.records import Conversation, Key, Listening, PreferencePair, Rating, Recording, Sample, Score
+from protocols.runs import RunInfo
 
 FILES: dict[type[Record], str] = {
     Sample: "samples.jsonl",

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocols.base import from_json, tag, to_json
 from protocols.errors import InputError
 from protocols.records import (
     Activity,
@@ -13,22 +14,21 @@ from protocols.records import (
     Event,
     Evidence,
     Listening,
-    Protocol,
     Recording,
     Sample,
     Score,
     Transcript,
     Word,
-    from_json,
-    tag,
-    to_json,
 )
+from protocols.runs import Protocol
 from protocols.timeline import track
 
 names = st.text(max_size=12)
 numbers = st.floats(0, 1e4, allow_nan=False)
 ordered = st.tuples(numbers, numbers).map(sorted)
-events = ordered.flatmap(lambda t: st.builds(Event, st.sampled_from(["turn", "pause"]), st.just(t[0]), st.just(t[1]), names))
+events = ordered.flatmap(
+    lambda t: st.builds(Event, st.sampled_from(["turn", "pause"]), st.just(t[0]), st.just(t[1]), names)
+)
 words = ordered.flatmap(lambda t: st.builds(Word, names, st.just(t[0]), st.just(t[1])))
 evidence = st.builds(Evidence, names, st.sampled_from(["agent", "user"]), numbers, numbers, names, names)
 cues = st.builds(Cue, names, numbers, numbers, st.none() | numbers, numbers, st.none() | st.integers(0, 1))
@@ -39,8 +39,8 @@ samples = st.builds(
 valued = st.tuples(numbers, st.none()) | st.tuples(st.none(), names)
 scores = valued.flatmap(
     lambda v: st.builds(
-        Score, names, st.integers(0, 9), names, names, st.just(v[0]), names, st.just(v[1]), st.none() | st.integers(0, 5),
-        tuples(evidence), st.none() | names,
+        Score, names, st.integers(0, 9), names, names, st.just(v[0]), names, st.just(v[1]),
+        st.none() | st.integers(0, 5), tuples(evidence), st.none() | names,
     )
 )  # fmt: skip
 tracks = st.lists(st.tuples(numbers, numbers), max_size=5).map(track)

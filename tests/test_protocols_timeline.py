@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,7 @@ WINDOW = Span(0.0, 25.0)
 def test_a_track_is_sorted_disjoint_and_covers_what_was_given(given_spans: list[tuple[float, float]]) -> None:
     made = track(given_spans)
     assert is_track(made)
-    for step in range(0, 200):
+    for step in range(200):
         moment = step / 8 + 1 / 16
         assert (at(made, moment) is not None) == any(s <= moment < e for s, e in given_spans)
 
@@ -63,12 +65,14 @@ def test_everything_moves_with_the_clock(a: tuple[Span, ...], b: tuple[Span, ...
 def test_utterances_are_parted_by_silence_and_lose_no_speech(a: tuple[Span, ...], silence: float) -> None:
     made = utterances(a, silence)
     assert subtract(a, made) == ()
-    assert all(later.start - earlier.end >= silence for earlier, later in zip(made, made[1:], strict=False))
+    assert all(later.start - earlier.end >= silence for earlier, later in itertools.pairwise(made))
     assert {u.start for u in made} <= {s.start for s in a}
 
 
 @given(tracks, times)
-def test_the_first_span_from_a_time_is_the_earliest_that_starts_there_or_later(a: tuple[Span, ...], time: float) -> None:
+def test_the_first_span_from_a_time_is_the_earliest_that_starts_there_or_later(
+    a: tuple[Span, ...], time: float
+) -> None:
     assert first_from(a, time) == next((s for s in a if s.start >= time), None)
 
 

@@ -11,7 +11,8 @@ import msgspec
 from analysis.paired import Comparison, Estimate, Verdict, compare, n_to_decide, verdict
 from analysis.tables import pair
 from protocols.errors import InputError, ProtocolMismatch
-from protocols.records import Conversation, Event, Key, Listening, MetricInfo, RunInfo, Sample, Score, Word
+from protocols.records import Conversation, Event, Key, Listening, MetricInfo, Sample, Score, Word
+from protocols.runs import RunInfo
 from protocols.store import Run
 from protocols.timeline import Span
 

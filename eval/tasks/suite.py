@@ -14,10 +14,11 @@ import protocols
 from eval.tasks.folder import read_folder
 from eval.tasks.questions import Question, read_questions
 from eval.tasks.user import paused_sample, plain_sample
+from protocols.base import to_json
 from protocols.config import read_yaml
 from protocols.contracts import ActivityDetector
 from protocols.errors import InputError, unknown_name
-from protocols.records import Sample, Task, to_json
+from protocols.records import Sample, Task
 from protocols.store import sha256_of
 
 LIBRARY = Path(protocols.__file__).parent / "library" / "suites"

@@ -1,0 +1,41 @@
+"""How a run was made: everything that must be the same before two runs may be compared, and what else to know."""
+
+from typing import Literal
+
+from protocols.base import Record, Value
+from protocols.records import MetricInfo, Seconds
+
+
+class Protocol(Value, frozen=True):
+    """Everything two runs must have in common before their difference means anything."""
+
+    suite: str
+    dataset_sha256: str
+    takes: int
+    seed: int
+    lead_in: Seconds
+    tail: Seconds
+    greeting: Literal["none", "wait"]
+    clock: Literal["simulated", "real-time"]
+    decoding: dict[str, float | int | str | bool] = {}
+    listeners: tuple[str, ...] = ()  # activity detector, transcriber and aligner, with versions
+    scorers: tuple[str, ...] = ()
+
+    def differences(self, other: "Protocol") -> list[str]:
+        """Each field in which two protocols differ, as a phrase."""
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
+        return [f"{name.replace('_', ' ')} {a!r} against {b!r}" for name, a, b in pairs if a != b]
+
+
+class RunInfo(Record, frozen=True, tag="run/1"):
+    """How a run was made: the first file written, the last one updated."""
+
+    system: str
+    system_version: str
+    protocol: Protocol
+    status: Literal["running", "interrupted", "done"]
+    started_at: str
+    n_planned: int
+    metrics: tuple[MetricInfo, ...] = ()
+    versions: dict[str, str] = {}
+    sealed: dict[str, tuple[int, str]] = {}  # file -> (bytes, sha256) when last sealed
