@@ -43,18 +43,18 @@ class Comparison(msgspec.Struct, frozen=True):
     lost: int  # items on which B is lower
 
 
-def mean_estimate(values: Floats, clusters: Sequence[str], seed: int) -> Estimate | None:
+def mean_estimate(values: Floats, clusters: Sequence[str], binary: bool, seed: int) -> Estimate | None:
     """Mean of [n] values with a cluster bootstrap percentile interval; None for no values.
 
-    A share near 0 or 1 gets Wilson's interval if every item is its own cluster, because resampling n equal values
-    cannot show their uncertainty.
+    A share (`binary`: every value is 0 or 1) gets Wilson's interval if every item is its own cluster, because
+    resampling n equal values cannot show their uncertainty.
     """
     n = len(values)
     if n == 0:
         return None
     k = len(set(clusters))
     mean = float(values.mean())
-    if k == n and set(np.unique(values)) <= {0.0, 1.0}:
+    if binary and k == n:
         low, high = wilson(int(values.sum()), n)
         return Estimate(mean, low, high, n, k)
     if k < 2:
@@ -113,7 +113,7 @@ def compare(a: Floats, b: Floats, clusters: Sequence[str], binary: bool, seed: i
     """Compare [n] matched values; None if there are none."""
     differences = b - a
     difference = _difference(differences, clusters, seed)
-    mean_a, mean_b = mean_estimate(a, clusters, seed), mean_estimate(b, clusters, seed)
+    mean_a, mean_b = (mean_estimate(values, clusters, binary, seed) for values in (a, b))
     if difference is None or mean_a is None or mean_b is None:
         return None
     gained, lost = int(np.count_nonzero(differences > 0)), int(np.count_nonzero(differences < 0))

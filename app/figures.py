@@ -46,7 +46,7 @@ def figures(run: Run, seed: int = 0) -> list[Figure]:
         items = latest(scores, info.name)
         scored = [s for s in items.values() if s.value is not None]
         values = np.array([s.value for s in scored], dtype=np.float64)
-        estimate = mean_estimate(values, [s.cluster or s.sample for s in scored], seed)
+        estimate = mean_estimate(values, [s.cluster or s.sample for s in scored], info.kind == "binary", seed)
         out.append(Figure(info, estimate, len(items), outcomes(items.values())))
     return out
 

@@ -92,6 +92,8 @@ def _talks(
                     active.append(opened)
             if not active:
                 return
+            if clock and not any(t.started for t in active):
+                clock.restart()
             late = clock.wait() if clock else None
             before = time.perf_counter()
             steps = step_together(system, [t.session for t in active], [t.next_frame() for t in active])
@@ -156,6 +158,10 @@ class _Clock:
 
     def __init__(self, frame: float) -> None:
         self._frame = frame
+        self.restart()
+
+    def restart(self) -> None:
+        """Frame 0 is due now."""
         self._start = time.perf_counter()
         self._next = 0
 

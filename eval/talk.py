@@ -49,6 +49,10 @@ class Talk:
         self._steps: list[float] = []
         self.over = False
 
+    @property
+    def started(self) -> bool:
+        return bool(self._heard)
+
     def next_frame(self) -> Audio:
         """The user's next frame, [frame_size]; silence outside the user's audio."""
         size = self._info.frame_size

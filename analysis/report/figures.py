@@ -121,7 +121,7 @@ def _figure(height: int) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         height=height,
-        margin={"l": 10, "r": 20, "t": 30, "b": 50},
+        margin={"l": 10, "r": 20, "t": 36, "b": 50},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
@@ -134,7 +134,7 @@ def _figure(height: int) -> go.Figure:
 # --- talks -----------------------------------------------------------------------------------------------------
 
 WIDTH, LEFT, LANE = 1000, 60, 26
-LANES = {"agent": 34, "user": 92}
+LANES = {"agent": 30, "user": 96}
 
 
 def talk_svg(talk: TalkPicture) -> str:
@@ -174,14 +174,15 @@ def _bars(spans: Sequence[Span], top: int, colour: str, x: X, scale: float) -> l
 
 
 def _words(talk: TalkPicture, x: X) -> list[str]:
-    """Words under the agent's sound; one that would run into its neighbour is left to the tooltip."""
-    out, free = [], 0.0
+    """Words under the agent's sound, in two rows so that they do not run into each other."""
+    out, free = [], [0.0, 0.0]
     for word in talk.words:
         at = float(x(word.start))
-        if at < free:
-            continue
-        out.append(f'<text x="{at:.1f}" y="{LANES["agent"] + LANE + 14}" class="word">{escape(word.text)}</text>')
-        free = at + 7.0 * len(word.text) + 4
+        row = 0 if free[0] <= at else 1
+        at = max(at, free[row])
+        top = LANES["agent"] + LANE + 13 + 13 * row
+        out.append(f'<text x="{at:.1f}" y="{top}" class="word">{escape(word.text)}</text>')
+        free[row] = at + 7.2 * len(word.text) + 5
     return out
 
 

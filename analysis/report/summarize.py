@@ -72,7 +72,7 @@ class Summary(msgspec.Struct, frozen=True):
     talks: tuple[TalkPicture, ...]
 
 
-def summarize(run_a: Run, run_b: Run, force: bool = False, seed: int = 0, n_talks: int = 3) -> Summary:
+def summarize(run_a: Run, run_b: Run, force: bool = False, seed: int = 0, n_talks: int = 4) -> Summary:
     """Compare run B with run A."""
     warnings = run_a.info.protocol.differences(run_b.info.protocol)
     if warnings and not force:
@@ -178,8 +178,9 @@ def _pictures(
     """The talks in which the two systems' outcomes differ most often, both arms of each."""
     by_a, by_b = _outcomes(scores_a), _outcomes(scores_b)
     shared = [key for key in by_a if key in by_b]
-    ranked = sorted(shared, key=lambda key: -sum(x != y for x, y in zip(by_a[key], by_b[key], strict=False)))
-    chosen = ranked[:n_talks]
+    tasks = {s.id: s.task for s in run_a.read(Sample)}
+    differing = {key: sum(x != y for x, y in zip(by_a[key], by_b[key], strict=False)) for key in shared}
+    chosen = _of_each_task(sorted(shared, key=lambda key: -differing[key]), tasks)[:n_talks]
     pictures: dict[tuple[Key, str], TalkPicture] = {}
     for arm, run, outcomes in (("a", run_a, by_a), ("b", run_b, by_b)):
         texts = {s.id: s.text for s in run.read(Sample)}
@@ -190,6 +191,17 @@ def _pictures(
                     talk, listened[talk.key], arm, outcomes[talk.key], texts.get(talk.sample, ""), run.path
                 )
     return tuple(pictures[key, arm] for key in chosen for arm in ("a", "b") if (key, arm) in pictures)
+
+
+def _of_each_task(ranked: list[Key], tasks: dict[str, str]) -> list[Key]:
+    """The same keys with the first of each task in front, then the second of each, and so on."""
+    rank: dict[str, int] = {}
+    place = {}
+    for key in ranked:
+        task = tasks[key.sample]
+        place[key] = rank.get(task, 0)
+        rank[task] = place[key] + 1
+    return sorted(ranked, key=lambda key: place[key])
 
 
 def _outcomes(scores: list[Score]) -> dict[Key, list[str]]:
