@@ -155,4 +155,4 @@ def n_to_decide(comparison: Comparison, margin: float) -> int | None:
         return None
     target = max(abs(d.value), margin - abs(d.value))
     half = (d.high - d.low) / 2
-    return max(d.n + 1, int(np.ceil(d.n * (half / target) ** 2))) if half > 0 and target > 0 else None
+    return max(d.n + 1, int(np.ceil(d.n * (half / target) ** 2 - 1e-9))) if half > 0 and target > 0 else None

@@ -139,6 +139,7 @@ def _info(options: BenchOptions, suite: Suite, opened: Opened, listeners: tuple[
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         n_planned=len(suite.samples) * d.takes,
         metrics=tuple(m.info for m in metrics),
+        tasks=suite.metrics,
         versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     )
 

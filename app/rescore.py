@@ -11,7 +11,6 @@ from app.figures import Figure
 from eval.metrics import metric
 from eval.score import score
 from protocols.errors import ClaimFailed, InputError, unknown_name
-from protocols.records import Sample, Score
 from protocols.store import Run
 
 VERDICTS = ("better", "worse", "equivalent", "undecided", "not-worse")
@@ -21,12 +20,7 @@ def rescore(path: Path) -> Run:
     """Score a run by today's scorers; rows of older scorers stay in the file, the newest counts."""
     run = Run(path)
     names = [info.name for info in run.info.metrics]
-    by_task: dict[str, set[str]] = {}
-    task_of = {sample.id: sample.task for sample in run.read(Sample)}
-    for row in run.read(Score):
-        by_task.setdefault(task_of[row.sample], set()).add(row.metric)
-    tasks = {task: tuple(n for n in names if n in by_task.get(task, names)) for task in set(task_of.values())}
-    score(run, tasks)
+    score(run, run.info.tasks)
     metrics = [metric(name) for name in names]
     protocol = msgspec.structs.replace(run.info.protocol, scorers=tuple(m.scorer for m in metrics))
     with run.writing() as writing:

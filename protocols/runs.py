@@ -37,5 +37,6 @@ class RunInfo(Record, frozen=True, tag="run/1"):
     started_at: str
     n_planned: int
     metrics: tuple[MetricInfo, ...] = ()
+    tasks: dict[str, tuple[str, ...]] = {}  # task -> names of the metrics that score it
     versions: dict[str, str] = {}
     sealed: dict[str, tuple[int, str]] = {}  # file -> (bytes, sha256) when last sealed
