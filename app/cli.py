@@ -62,16 +62,17 @@ def cli() -> None:
               help="The system to compare against, and the one to judge.")  # fmt: skip
 @click.option("--questions", type=click.Path(path_type=Path), help="Folder with recordings and a TSV (Questions, "
               "Answer, Wav Filename); without it, the spoken set that comes with duologue.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True,
-              help="Folder for both runs and the report.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for both runs and the report. "
+              "[default: runs/demo, or runs/demo-NAME for the questions in a folder NAME]")  # fmt: skip
 @talk_options
 @as_json
-def demo(systems: tuple[str, str], questions: Path | None, out: Path, as_json: bool, **talk: Any) -> None:
+def demo(systems: tuple[str, str], questions: Path | None, out: Path | None, as_json: bool, **talk: Any) -> None:
     """Compare two systems on spoken questions and write a report."""
     from app.demo import run_demo
 
     terminal = _terminal(as_json)
     suite = "quick" if questions is None else f"questions:{questions}"
+    out = out or Path("runs/demo" if questions is None else f"runs/demo-{questions.resolve().name}")
     made = run_demo(systems, _bench_options(suite, systems[0], None, talk), out, terminal)
     _print_claims(made.summary, terminal)
     if made.planted:

@@ -5,6 +5,7 @@ command fails if they disagree by more than the instruments' own error.
 """
 
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from analysis.report.render import write_report
@@ -70,8 +71,7 @@ def _difference(summary: Summary) -> float | None:
     claim = _claim(summary, "timing.latency")
     if claim is None or not claim.values_a:
         return None
-    differences = sorted(b - a for a, b in zip(claim.values_a, claim.values_b, strict=True))
-    return differences[len(differences) // 2]
+    return median(b - a for a, b in zip(claim.values_a, claim.values_b, strict=True))
 
 
 def _rates(name: str, run: Run, plan: Plan) -> list[Planted]:

@@ -38,15 +38,14 @@ def _spoken(samples: Iterable[Sample]) -> tuple[dict[str, Clip], str | None]:
         note = f'espeak-ng is not installed, so the scripted systems answer every question with "{unknown.text}"'
         return {s.id: unknown for s in samples}, note
     speaker = EspeakSpeaker()
-    by_answer: dict[str, Clip] = {}
+    by_text: dict[str, Clip] = {}
     clips = {}
     for sample in samples:
-        answer = sample.answers[0] if sample.answers else "I do not know"
-        if answer not in by_answer:
-            text = f"The answer is {answer}."
+        text = f"The answer is {sample.answers[0]}." if sample.answers else "I do not know."
+        if text not in by_text:
             audio = speaker.say(text, speed=0.85)  # the speed and wording an ASR understands best
-            by_answer[answer] = Clip(audio, text, _onset(audio))
-        clips[sample.id] = by_answer[answer]
+            by_text[text] = Clip(audio, text, _onset(audio))
+        clips[sample.id] = by_text[text]
     return clips, None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from eval.metrics import metric
 from eval.metrics.base import Heard, Metric, Reading
+from protocols.errors import StoreError
 from protocols.records import Conversation, Key, Listening, Sample, Score
 from protocols.store import Run
 
@@ -24,7 +25,9 @@ def score(run: Run, metrics: Mapping[str, Sequence[str]]) -> int:
     with run.writing() as writing:
         batch: list[Score] = []
         for talk in latest(run.read(Conversation)):
-            todo = [m for m in wanted[samples[talk.sample].task] if (talk.key, m.scorer) not in have]
+            if talk.sample not in samples:
+                raise StoreError(f"{run.path} lacks sample {talk.sample!r}; give the bench command again to repair it")
+            todo = [m for m in wanted.get(samples[talk.sample].task, []) if (talk.key, m.scorer) not in have]
             batch += scores_of(samples[talk.sample], talk, listened.get(talk.key), todo)
             if len(batch) >= 1000:
                 writing.append(*batch)

@@ -103,6 +103,13 @@ class Recording(Value, frozen=True):
         return self.n_samples / self.sample_rate
 
 
+class StoredFile(Value, frozen=True):
+    """Any other file of a run, named by its content."""
+
+    path: str  # relative to the run folder
+    sha256: str
+
+
 class Word(Value, frozen=True):
     """A word and the time it sounds."""
 
@@ -163,7 +170,7 @@ class Conversation(Record, frozen=True, tag="conversation/1"):
     user_offset: Seconds = 0.0  # where the sample's t = 0 lies in the recording
     events: tuple[Event, ...] = ()  # the sample's events on the recording's clock
     transcripts: tuple[Transcript, ...] = ()  # what the system itself says it said
-    tokens: str | None = None  # file with the system's own token grid, int16 [streams, frames]
+    tokens: StoredFile | None = None  # the system's own token grid, npy int16 [streams, frames]
     pacing: Pacing | None = None
 
     def __post_init__(self) -> None:
@@ -268,7 +275,7 @@ class Continuation(Value, frozen=True):
 
     recording: Recording
     words: tuple[Word, ...]  # on the clock of the whole talk
-    tokens: str | None = None  # the system's own token grid where it was really emitted
+    tokens: StoredFile | None = None  # the system's own token grid where it was really emitted
 
 
 class PreferencePair(Record, frozen=True, tag="pair/1"):

@@ -15,6 +15,7 @@ so the run stays readable. One writer at a time holds the folder's lock; readers
 """
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -143,7 +144,7 @@ class Writing:
                 _write_all(file.fileno(), b"".join(to_json(r) + b"\n" for r in records))
             except OSError as error:
                 os.ftruncate(file.fileno(), before)
-                raise StoreError(f"cannot write to {path}: {error.strerror}; earlier lines are safe") from error
+                raise StoreError(f"cannot write {path}: {error.strerror}; what was written before is safe") from error
 
     def write_audio(self, key: Key, audio: Audio) -> Recording:
         """Store both channels, float32 [2, n] in [-1, 1], as 16-bit FLAC."""
@@ -151,23 +152,18 @@ class Writing:
 
         name = f"audio/{file_name(key)}.flac"
         path = self.run.path / name
-        temporary = path.with_suffix(".part")
-        try:
-            soundfile.write(temporary, to_pcm16(audio).T, SAMPLE_RATE, format="FLAC", compression_level=0.2)
-            digest = sha256_of(temporary)
-            temporary.replace(path)
-        except (OSError, soundfile.LibsndfileError) as error:
-            temporary.unlink(missing_ok=True)
-            raise StoreError(f"cannot write the recording {path}: {error}; what was written before is safe") from error
-        return Recording(path=name, sample_rate=SAMPLE_RATE, n_samples=audio.shape[1], sha256=digest)
+        encoded = io.BytesIO()  # in memory, so that only plain writes can fail
+        soundfile.write(encoded, to_pcm16(audio).T, SAMPLE_RATE, format="FLAC", compression_level=0.2)
+        data = encoded.getvalue()
+        _write_whole(path, data)
+        return Recording(name, SAMPLE_RATE, audio.shape[1], hashlib.sha256(data).hexdigest())
 
     def write_tokens(self, key: Key, tokens: npt.NDArray[np.int16]) -> str:
         """Store a system's own token grid, int16 [streams, frames]."""
         name = f"audio/{file_name(key)}.tokens.npy"
-        try:
-            np.save(self.run.path / name, tokens.astype(np.int16), allow_pickle=False)
-        except OSError as error:
-            raise StoreError(f"cannot write {self.run.path / name}: {error.strerror}") from error
+        encoded = io.BytesIO()
+        np.save(encoded, tokens.astype(np.int16), allow_pickle=False)
+        _write_whole(self.run.path / name, encoded.getvalue())
         return name
 
     def update(self, info: RunInfo) -> None:
@@ -232,7 +228,7 @@ def _write_whole(path: Path, data: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        raise StoreError(f"cannot write {path}: {error.strerror}; what was written before is safe") from error
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -308,6 +308,33 @@ def test_a_missing_sound_fails_its_sample_only(samples: list[Sample], tmp_path: 
     assert "no sound file" in next(t.reason or "" for t in run.read(Conversation) if t.sample == "s1")
 
 
+def test_a_systems_own_tokens_are_kept_as_they_were_given(samples: list[Sample], tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    drive(_Tokens(), samples[:1], tmp_path, run, FAST)
+    talk = next(run.read(Conversation))
+    grid = np.load(run.path / str(talk.tokens))
+    assert grid.dtype == np.int16
+    assert grid.shape == (2, 25)
+    assert grid[0].tolist() == list(range(25))
+    assert (grid[1] == 7).all()
+
+
+class _Tokens(EchoSystem):
+    def open(self, seed: int, sample_id: str | None = None) -> "_TokenSession":  # type: ignore[override]
+        return _TokenSession()
+
+
+class _TokenSession:
+    def __init__(self) -> None:
+        self._step = -1
+
+    def step(self, frame: Audio) -> Step:
+        self._step += 1
+        return Step(frame, (), np.array([self._step, 7], np.int16))
+
+    def close(self) -> None: ...
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_bench_goes_on_where_it_was(tmp_path: Path, sign: signal.Signals) -> None:
     """Kill the real command in the middle: the run is readable, and the same command finishes it."""

@@ -127,7 +127,7 @@ def test_a_full_disk_loses_the_row_and_nothing_else(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, before[1]))
     try:
-        with run.writing() as writing, pytest.raises(StoreError, match="earlier lines are safe"):
+        with run.writing() as writing, pytest.raises(StoreError, match="written before is safe"):
             writing.append(score(3))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
