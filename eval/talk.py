@@ -13,7 +13,7 @@ import numpy as np
 from protocols.audio import resample
 from protocols.duplex import SAMPLE_RATE, Audio, Session, Step, SystemInfo, TextPiece
 from protocols.errors import InputError
-from protocols.records import Conversation, Event, Key, Pacing, Recording, Sample, Transcript, Word
+from protocols.records import Conversation, Event, Key, Pacing, Recording, Sample, StoredFile, Transcript, Word
 
 GREETING_SILENCE = 1.0
 GREETING_LIMIT = 15.0
@@ -118,7 +118,7 @@ class Talk:
         """The system's own token grid, [streams, frames], if it gave one."""
         return np.stack(self._columns, axis=1) if self._columns else None
 
-    def conversation(self, recording: Recording, tokens: str | None) -> Conversation:
+    def conversation(self, recording: Recording, tokens: StoredFile | None) -> Conversation:
         offset = self._offset
         events = tuple(
             msgspec.structs.replace(event, start=event.start + offset, end=event.end + offset)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from protocols.base import Record, from_json, to_json
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError, StoreError
-from protocols.records import Conversation, Key, Listening, PreferencePair, Rating, Recording, Sample, Score
+from protocols.records import Conversation, Key, Listening, PreferencePair, Rating, Recording, Sample, Score, StoredFile
 from protocols.runs import RunInfo
 
 FILES: dict[type[Record], str] = {
@@ -105,12 +105,13 @@ class Run:
             elif sha256_of(path, size) != digest:
                 found.append(f"{name} was changed after it was sealed")
         for talk in self.read(Conversation):
-            if talk.recording is not None:
-                path = self.path / talk.recording.path
-                if not path.exists():
-                    found.append(f"{talk.recording.path} is missing")
-                elif sha256_of(path) != talk.recording.sha256:
-                    found.append(f"{talk.recording.path} was changed after it was recorded")
+            for file in (talk.recording, talk.tokens):
+                if file is None:
+                    continue
+                if not (self.path / file.path).exists():
+                    found.append(f"{file.path} is missing")
+                elif sha256_of(self.path / file.path) != file.sha256:
+                    found.append(f"{file.path} was changed after it was recorded")
         return found
 
 
@@ -158,13 +159,14 @@ class Writing:
         _write_whole(path, data)
         return Recording(name, SAMPLE_RATE, audio.shape[1], hashlib.sha256(data).hexdigest())
 
-    def write_tokens(self, key: Key, tokens: npt.NDArray[np.int16]) -> str:
+    def write_tokens(self, key: Key, tokens: npt.NDArray[np.int16]) -> StoredFile:
         """Store a system's own token grid, int16 [streams, frames]."""
         name = f"audio/{file_name(key)}.tokens.npy"
         encoded = io.BytesIO()
         np.save(encoded, tokens.astype(np.int16), allow_pickle=False)
-        _write_whole(self.run.path / name, encoded.getvalue())
-        return name
+        data = encoded.getvalue()
+        _write_whole(self.run.path / name, data)
+        return StoredFile(name, hashlib.sha256(data).hexdigest())
 
     def update(self, info: RunInfo) -> None:
         """Replace run.json."""

@@ -1,5 +1,6 @@
 """The command as a user meets it: the demo end to end, reports in a real browser, errors in one line, exit codes."""
 
+import contextlib
 import json
 import os
 import resource
@@ -8,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
 from builders import DATA, ROOT, tone
 
+from app.cli import cli, main
+from protocols.errors import ClaimFailed, InputError, SystemUnreachable
 from protocols.records import Conversation, Listening, Score
 from protocols.store import Run
 
@@ -227,6 +231,24 @@ def test_a_disk_that_fills_up_leaves_a_readable_run_that_can_go_on(tmp_path: Pat
     duologue(*args)
     assert [t.sample for t in Run(tmp_path / "r").read(Conversation)] == ["a", "b"]
     assert Run(tmp_path / "r").verify() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(SystemUnreachable("gone"), 3), (ClaimFailed("no"), 1), (InputError("what"), 2), (None, 0)]
+)
+def test_each_end_has_its_exit_code(
+    error: Exception | None, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def end() -> None:
+        if error is not None:
+            raise error
+
+    monkeypatch.setitem(cli.commands, "end", click.Command("end", callback=end))
+    monkeypatch.setattr(sys, "argv", ["duologue", "end"])
+    with pytest.raises(SystemExit) if code else contextlib.nullcontext() as stopped:
+        main()
+    assert (stopped.value.code if stopped else 0) == code
+    assert capsys.readouterr().err == (f"duologue: {error}\n" if error else "")
 
 
 @pytest.mark.parametrize("command", ["systems", "suites", "doctor", "version"])

@@ -312,11 +312,15 @@ def test_a_systems_own_tokens_are_kept_as_they_were_given(samples: list[Sample],
     run = run_in(tmp_path)
     drive(_Tokens(), samples[:1], tmp_path, run, FAST)
     talk = next(run.read(Conversation))
-    grid = np.load(run.path / str(talk.tokens))
+    assert talk.tokens is not None
+    grid = np.load(run.path / talk.tokens.path)
     assert grid.dtype == np.int16
     assert grid.shape == (2, 25)
     assert grid[0].tolist() == list(range(25))
     assert (grid[1] == 7).all()
+    assert run.verify() == []
+    np.save(run.path / talk.tokens.path, grid + 1)
+    assert "tokens" in run.verify()[0]
 
 
 class _Tokens(EchoSystem):
