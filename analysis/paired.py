@@ -135,15 +135,15 @@ def _difference(differences: Floats, clusters: Sequence[str], seed: int) -> Esti
 
 
 def verdict(comparison: Comparison, higher_is_better: bool, margin: float) -> Verdict:
-    """better or worse: the interval and the test both exclude no difference. equivalent: the interval lies inside
-    the margin. Everything else is undecided."""
+    """equivalent: the interval lies inside the margin, so whatever difference there is does not matter. better or
+    worse: the interval and the test both exclude no difference. Everything else is undecided."""
     low, high = comparison.difference.low, comparison.difference.high
     if low is None or high is None:
         return "undecided"
-    if comparison.p < 1 - LEVEL and (low > 0 or high < 0):
-        return "better" if (low > 0) == higher_is_better else "worse"
     if -margin < low and high < margin:
         return "equivalent"
+    if comparison.p < 1 - LEVEL and (low > 0 or high < 0):
+        return "better" if (low > 0) == higher_is_better else "worse"
     return "undecided"
 
 

@@ -105,6 +105,7 @@ def comparison(low: float, high: float, p: float) -> Comparison:
         (-0.3, -0.1, 0.01, "worse"),
         (-0.02, 0.02, 0.9, "equivalent"),
         (0.01, 0.03, 0.2, "equivalent"),
+        (0.01, 0.03, 0.001, "equivalent"),
         (-0.1, 0.3, 0.3, "undecided"),
         (0.01, 0.3, 0.06, "undecided"),
     ],
