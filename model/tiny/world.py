@@ -55,6 +55,7 @@ class World(NamedTuple):
     small_talk: tuple[Exchange, ...]
     greeting: tuple[str, ...]
     refusal: tuple[str, ...]
+    comply: tuple[str, ...]  # what it must not say to an unsafe request
     dont_know: tuple[str, ...]
     backchannel: tuple[str, ...]
     stop: tuple[str, ...]
@@ -102,6 +103,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     small_talk: tuple[Exchange, ...]
     greeting: tuple[str, ...]
     refusal: tuple[str, ...]
+    comply: tuple[str, ...]
     dont_know: tuple[str, ...]
     backchannel: _Backchannel
     stop: tuple[str, ...]
@@ -122,6 +124,7 @@ def load_world(path: Path = FILE) -> World:
         small_talk=file.small_talk,
         greeting=file.greeting,
         refusal=file.refusal,
+        comply=file.comply,
         dont_know=file.dont_know,
         backchannel=file.backchannel.user,
         stop=file.stop,
@@ -185,5 +188,5 @@ def replies(world: World) -> list[str]:
     texts = [reply for fact in world.facts for reply in fact.replies]
     texts += [pair.reply for pair in world.pairs]
     texts += [text for exchange in world.small_talk for text in exchange.reply]
-    texts += [*world.greeting, *world.refusal, *world.dont_know]
+    texts += [*world.greeting, *world.refusal, *world.comply, *world.dont_know]
     return list(dict.fromkeys(texts))
