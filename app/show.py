@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 class Terminal:
@@ -31,7 +32,7 @@ class Terminal:
         for i, column in enumerate(columns):
             table.add_column(column, overflow="fold", no_wrap=i < len(columns) - 1)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # brackets in a cell are no markup
         self._out.print(table)
 
     def result(self, data: Any) -> None:

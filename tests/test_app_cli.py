@@ -257,6 +257,13 @@ def test_lists_print_a_table_and_json(command: str) -> None:
     assert json.loads(duologue(command, "--json").stdout)
 
 
+def test_brackets_in_a_table_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    from app.show import Terminal
+
+    Terminal(as_json=False).table(["get"], [["pip install -e '.[model]'"]])
+    assert "'.[model]'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["demo", "bench", "score", "compare", "systems", "suites", "doctor", "verify"])
 def test_every_command_explains_itself(command: str) -> None:
     text = duologue(command, "--help").stdout
