@@ -102,6 +102,11 @@ class Aligner:
         groups = [[next(times) for _ in group] for group in tokens]
         return [Timed(text, g[0].start, g[-1].end) for text, g in zip(texts, groups, strict=True)]
 
+    def times(self, text: str, audio: Audio, sample_rate: int) -> tuple[Word, ...] | None:
+        """A `WordAligner`: the words of `text` with their times in [n] samples."""
+        found = self.align(text.split(), resample(audio, sample_rate, RATE))
+        return None if found is None else tuple(Word(t.text, t.start, t.end) for t in found)
+
 
 class WhisperTranscriber:
     """faster-whisper with a local folder or a hub name, dated by forced alignment."""

@@ -34,8 +34,15 @@ class Question(NamedTuple):
     voice: str | None
 
 
-def read_questions(folder: Path, detector: ActivityDetector) -> tuple[list[Question], list[str]]:
-    """The folder's questions in file order, and what was done to them that the user should know."""
+class Questions(NamedTuple):
+    """A table's questions in file order, and what was done to them that the user should know."""
+
+    questions: list[Question]
+    notes: list[str]
+
+
+def read_questions(folder: Path, detector: ActivityDetector) -> Questions:
+    """The folder's questions, checked."""
     table = _table_of(folder)
     questions: list[Question] = []
     rates: dict[int, int] = {}
@@ -53,7 +60,7 @@ def read_questions(folder: Path, detector: ActivityDetector) -> tuple[list[Quest
         raise InputError(f"{table} holds no questions")
     notes = [f"{n} recordings converted from {rate} Hz to {SAMPLE_RATE} Hz" for rate, n in rates.items()
              if rate != SAMPLE_RATE]  # fmt: skip
-    return questions, notes
+    return Questions(questions, notes)
 
 
 def _question(name: str, row: dict[str, str], file: Path, detector: ActivityDetector, where: str) -> Question:

@@ -1,6 +1,6 @@
-"""Makes the packaged spoken questions: `python -m eval.tasks.spoken OUT --kokoro-voices DIR`.
+"""Makes a set of spoken questions: `python -m eval.tasks.spoken FOLDER --kokoro-voices DIR`.
 
-Owns the recipe (voices, level, margins, tables) that turns protocols/library/spoken/texts.yaml into sound. The one
+Owns the recipe (voices, level, margins, tables) that turns a folder's texts.yaml into sound beside it. The one
 non-obvious decision: the place of the speech in a file is not estimated afterwards but made: every file is cut at the
 first and last 5 ms frame within 40 dB of its loudest one and gets a margin of exactly 40 ms, so latency can be
 counted from known edges. On one machine the command gives the same bytes every time.
@@ -9,7 +9,6 @@ counted from known edges. On one machine the command gives the same bytes every 
 import csv
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import click
@@ -17,6 +16,7 @@ import msgspec
 import numpy as np
 
 from eval.speak import KokoroSpeaker, sound_edges
+from protocols.config import read_yaml
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import DuologueError, InputError
@@ -32,29 +32,32 @@ REPLY_COLUMNS = ("Reply", "Reply Filename", "Reply start", "Reply end")
 
 
 class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A question, the answers that count (the canonical one first) and what the agent says to it."""
+    """A question, the answers that count (the canonical one first) and what a scripted agent says to it."""
 
     id: str
     question: str
     answers: tuple[str, ...]
-    reply: str
+    reply: str | None = None
 
 
 class Texts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that is spoken; `unknown` answers a question that is not in the set."""
 
-    unknown: str
     items: tuple[Item, ...]
+    unknown: str | None = None
 
 
-def read_texts() -> Texts:
-    """The packaged texts; InputError where an id is doubled or a reply lacks its answer."""
-    texts = msgspec.yaml.decode((files("protocols") / "library/spoken/texts.yaml").read_bytes(), type=Texts)
+def read_texts(folder: Path) -> Texts:
+    """The folder's texts; InputError where an id is doubled or a reply lacks its answer."""
+    path = folder / "texts.yaml"
+    texts = read_yaml(path, Texts)
     if len({item.id for item in texts.items}) < len(texts.items):
-        raise InputError("texts.yaml uses an id twice")
+        raise InputError(f"{path} uses an id twice")
     for item in texts.items:
-        if not item.answers or item.answers[0].lower() not in item.reply.lower():
-            raise InputError(f"texts.yaml: the reply of {item.id} does not contain its first answer")
+        if not item.answers:
+            raise InputError(f"{path}: {item.id} has no answer")
+        if item.reply is not None and item.answers[0].lower() not in item.reply.lower():
+            raise InputError(f"{path}: the reply of {item.id} does not contain its first answer")
     return texts
 
 
@@ -88,9 +91,8 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str
 
 
 def make(out: Path, speaker: Speaker, limit: int | None = None) -> int:
-    """Speak every item (the first `limit`) into `out`; the number of sound files written."""
-    texts = read_texts()
-    out.mkdir(parents=True, exist_ok=True)
+    """Speak every item of out/texts.yaml (the first `limit`); the number of sound files written."""
+    texts = read_texts(out)
 
     def reply(name: str, text: str) -> tuple[str, ...]:
         return (text, *write(out / f"{name}.reply.flac", speak(speaker, text, AGENT_VOICE)))
@@ -101,10 +103,12 @@ def make(out: Path, speaker: Speaker, limit: int | None = None) -> int:
         for item, voice in progress:
             question = write(out / f"{item.id}.flac", speak(speaker, item.question, voice))
             answers = " | ".join(item.answers)
-            rows.append((item.id, item.question, answers, *question, voice, *reply(item.id, item.reply)))
+            replied = ("", "", "", "") if item.reply is None else reply(item.id, item.reply)
+            rows.append((item.id, item.question, answers, *question, voice, *replied))
     _write_table(out / "questions.tsv", QUESTION_COLUMNS + REPLY_COLUMNS, rows)
-    _write_table(out / "replies.tsv", ("Id", *REPLY_COLUMNS), [("unknown", *reply("unknown", texts.unknown))])
-    return 2 * len(rows) + 1
+    if texts.unknown is not None:
+        _write_table(out / "replies.tsv", ("Id", *REPLY_COLUMNS), [("unknown", *reply("unknown", texts.unknown))])
+    return len(list(out.glob("*.flac")))
 
 
 @click.command()
@@ -112,13 +116,13 @@ def make(out: Path, speaker: Speaker, limit: int | None = None) -> int:
 @click.option("--kokoro-voices", required=True, type=click.Path(path_type=Path), help="Folder of kokoro-js voices.")
 @click.option("--limit", type=click.IntRange(min=1), help="Speak only the first so many questions.")
 def main(out: Path, kokoro_voices: Path, limit: int | None) -> None:
-    """Speak the packaged questions and replies into the folder OUT."""
+    """Speak the questions and replies of OUT/texts.yaml."""
     try:
         n_files = make(out, KokoroSpeaker(kokoro_voices), limit)
     except DuologueError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    click.echo(f"wrote {n_files} sound files, questions.tsv and replies.tsv to {out}")
+    click.echo(f"{n_files} sound files and their tables lie in {out}")
 
 
 if __name__ == "__main__":

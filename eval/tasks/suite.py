@@ -29,6 +29,7 @@ class TaskSpec(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     metrics: tuple[str, ...]
     pause: float | None = None
+    questions: str | None = None  # a folder of its own
 
 
 class SuiteSpec(msgspec.Struct, forbid_unknown_fields=True):
@@ -84,11 +85,19 @@ def load_suite(name: str, detector: ActivityDetector, limit: int | None = None) 
 
 
 def _from_questions(name: str, spec: SuiteSpec, folder: Path, detector: ActivityDetector, limit: int | None) -> Suite:
-    questions, notes = read_questions(folder, detector)
+    """A suite on the questions in `folder`, or in the folders inside it that its tasks name."""
+    places = dict.fromkeys(task.questions or "." for task in spec.tasks)
+    read = {place: read_questions(folder / place, detector) for place in places}
     tasks = tuple(
-        Task(task.name, spec.version, task.metrics, tuple(_make(q, task, folder) for q in questions[:limit]))
+        Task(
+            task.name,
+            spec.version,
+            task.metrics,
+            tuple(_make(q, task, folder) for q in read[task.questions or "."].questions[:limit]),
+        )
         for task in spec.tasks
     )
+    notes = dict.fromkeys(note for table in read.values() for note in table.notes)
     return _suite(name, folder, tasks, tuple(notes))
 
 

@@ -1,0 +1,225 @@
+"""The sounds of training as tokens: users' utterances as microphones hear them, replies in the agent's voice.
+
+A talk is composed of tokens, not of sound, because encoding is slower than training. So what a microphone does to a
+voice (level, noise, a little room, where a frame happens to begin) is done to each utterance before it is encoded, a
+few times over. Between utterances a user's channel is digital silence, noise, or faint speech of others.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+from scipy.signal import oaconvolve
+
+from model.codec import Codec
+from model.tiny.grid import AgentClip, Codes, Placed, UserClip
+from model.tiny.speech import Said
+from model.tiny.world import World, replies
+from protocols.contracts import WordAligner
+from protocols.duplex import FRAME, FRAME_SIZE, SAMPLE_RATE, Audio
+from protocols.errors import InputError
+
+BATCH = 32  # utterances encoded side by side
+NOISES, NOISE_FRAMES = 48, 250
+SILENT_NOISES = 0.4  # share of user channels that are digital silence
+ROOM = 0.3  # share of utterances in a small room
+BABBLE = 0.2  # share with faint speech of others
+GAIN_DB = (-9.0, 5.0)
+NOISE_DB = (-75.0, -38.0)  # of full scale
+MIDDLE = (0.3, 0.75)  # part of an utterance a pause may fall into
+
+
+def vocabulary(world: World) -> tuple[str, ...]:
+    """Words of the text stream; the first ids are special."""
+    special = ("<epad>", "<bos>", "<eos>", "<pad>")
+    words = {plain(word) for text in replies(world) for word in text.split()}
+    return (*special, *sorted(words))
+
+
+def plain(word: str) -> str:
+    """A word as the text stream writes it: lower case, without the marks around it."""
+    return word.strip(".,!?").lower()
+
+
+class ClipLibrary:
+    """`talks.Clips` on arrays that can be saved: one long row of codes and where each clip lies in it."""
+
+    def __init__(
+        self,
+        user_codes: Codes,
+        user_clips: dict[str, list[tuple[int, int, int]]],
+        agent_clips: dict[str, AgentClip],
+        noises: Sequence[Codes],
+        silence: Codes,
+    ) -> None:
+        self._user_codes, self._user_clips = user_codes, user_clips
+        self._agent_clips, self._noises = agent_clips, noises
+        self.silence = silence
+
+    def user(self, text: str, rng: np.random.Generator) -> UserClip:
+        """`text` as one of the voices says it, chosen by `rng`; InputError for a text nobody says."""
+        if text not in self._user_clips:
+            raise InputError(f"no voice says {text!r}")
+        takes = self._user_clips[text]
+        start, end, quiet = takes[int(rng.integers(len(takes)))]
+        return UserClip(self._user_codes[:, start:end], quiet)
+
+    def agent(self, text: str) -> AgentClip:
+        if text not in self._agent_clips:
+            raise InputError(f"the agent's voice does not say {text!r}")
+        return self._agent_clips[text]
+
+    def noise(self, n_frames: int, rng: np.random.Generator) -> Codes:
+        """[8, n_frames] of a user's channel without speech, from a random place of a random recording."""
+        noise = self._noises[int(rng.integers(len(self._noises)))]
+        first = int(rng.integers(noise.shape[1]))
+        return noise[:, (first + np.arange(n_frames)) % noise.shape[1]]
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """What users can say."""
+        return frozenset(self._user_clips)
+
+    def save(self, path: Path) -> None:
+        index = {
+            "user": self._user_clips,
+            "agent": {text: [clip.codes.shape[1], clip.words] for text, clip in self._agent_clips.items()},
+        }
+        agent = np.concatenate([clip.codes for clip in self._agent_clips.values()], axis=1)
+        with path.open("wb") as file:
+            np.savez_compressed(
+                file,
+                user=self._user_codes,
+                agent=agent,
+                noises=np.stack(self._noises),
+                silence=self.silence,
+                index=np.frombuffer(json.dumps(index).encode(), np.uint8),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "ClipLibrary":
+        """What `save` wrote; InputError if the file is another one or was cut."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+                index = json.loads(data["index"].tobytes())
+                user, agent, noises, silence = (data[name] for name in ("user", "agent", "noises", "silence"))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path} is not a clip library: {error}") from error
+        clips, at = {}, 0
+        for text, (n, words) in index["agent"].items():
+            clips[text] = AgentClip(agent[:, at : at + n], tuple(Placed(*word) for word in words))
+            at += n
+        users = {text: [(take[0], take[1], take[2]) for take in takes] for text, takes in index["user"].items()}
+        return cls(user, users, clips, list(noises), silence)
+
+
+class Sound(NamedTuple):
+    """Something that was said: [n] at 24 kHz."""
+
+    said: Said
+    audio: Audio
+
+
+def build(
+    sounds: Iterable[Sound],
+    world: World,
+    codec: Codec,
+    aligner: WordAligner,
+    variants: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda done: None,
+) -> ClipLibrary:
+    """Tokenise everything: replies once, every utterance of a user in `variants` conditions."""
+    rng = np.random.default_rng(seed)
+    ids = {word: i for i, word in enumerate(vocabulary(world))}
+    agent: dict[str, AgentClip] = {}
+    heard: list[tuple[str, Audio]] = []
+    for said, audio in sounds:
+        if said.voice == world.agent_voice:
+            agent[said.text] = agent_clip(said.text, audio, codec, aligner, ids)
+        else:
+            heard += [(said.text, as_heard(audio, rng)) for _ in range(variants)]
+    codes = encode_many(codec, [audio for _, audio in heard], progress)
+    clips: dict[str, list[tuple[int, int, int]]] = {}
+    at = 0
+    for (text, audio), made in zip(heard, codes, strict=True):
+        clips.setdefault(text, []).append((at, at + made.shape[1], quiet_frame(audio)))
+        at += made.shape[1]
+    noises = encode_many(codec, [_channel(heard, rng) for _ in range(NOISES)])
+    joined = np.concatenate(codes, axis=1) if codes else np.zeros((codec.n_codebooks, 0), np.int16)
+    return ClipLibrary(joined, clips, agent, noises, np.asarray(codec.silence, np.int16)[:, None])
+
+
+def agent_clip(text: str, audio: Audio, codec: Codec, aligner: WordAligner, ids: dict[str, int]) -> AgentClip:
+    """A reply with its words in the frames they start in: aligned, or by their share of letters if that fails."""
+    (codes,) = encode_many(codec, [audio])
+    words = [plain(word) for word in text.split()]
+    found = aligner.times(text, np.pad(audio, SAMPLE_RATE // 5), SAMPLE_RATE)
+    if found is not None:
+        starts = [max(word.start - 0.2, 0.0) for word in found]
+    else:
+        letters = np.cumsum([0, *(len(word) for word in words[:-1])])
+        starts = (letters / sum(map(len, words)) * len(audio) / SAMPLE_RATE).tolist()
+    frames = [min(int(start / FRAME), codes.shape[1] - 1) for start in starts]
+    return AgentClip(codes, tuple(Placed(f, ids[w]) for f, w in zip(frames, words, strict=True)))
+
+
+def as_heard(audio: Audio, rng: np.random.Generator) -> Audio:
+    """An utterance as a microphone hears it: [n + up to a frame], level, room, noise and frame grid at random."""
+    heard = np.pad(audio.astype(np.float64), (int(rng.integers(FRAME_SIZE)), 0))
+    if rng.random() < ROOM:
+        n = int(rng.uniform(0.05, 0.25) * SAMPLE_RATE)
+        room = rng.standard_normal(n) * np.exp(-np.arange(n) / (0.3 * n)) * 0.03
+        room[0] = 1.0
+        heard = oaconvolve(heard, room)[: len(heard)]
+    heard *= 10 ** (rng.uniform(*GAIN_DB) / 20)
+    if rng.random() >= SILENT_NOISES:
+        heard += 10 ** (rng.uniform(*NOISE_DB) / 20) * rng.standard_normal(len(heard))
+    return np.clip(heard, -1, 1).astype(np.float32)
+
+
+def _channel(heard: Sequence[tuple[str, Audio]], rng: np.random.Generator) -> Audio:
+    """A user's channel on which the user says nothing, [NOISE_FRAMES * 1,920]."""
+    n = NOISE_FRAMES * FRAME_SIZE
+    kind = rng.random()
+    if kind < SILENT_NOISES:
+        return np.zeros(n, np.float32)
+    channel = 10 ** (rng.uniform(*NOISE_DB) / 20) * rng.standard_normal(n)
+    if kind > 1 - BABBLE and heard:
+        for _ in range(12):
+            audio = heard[int(rng.integers(len(heard)))][1][:n]
+            at = int(rng.integers(n - len(audio) + 1))
+            channel[at : at + len(audio)] += audio * 10 ** (rng.uniform(-34, -26) / 20)
+    return channel.astype(np.float32)
+
+
+def quiet_frame(audio: Audio) -> int:
+    """The quietest frame in the middle of an utterance, at least 1."""
+    n = -(-len(audio) // FRAME_SIZE)
+    power = np.square(np.pad(audio, (0, n * FRAME_SIZE - len(audio)))).reshape(n, FRAME_SIZE).mean(axis=1)
+    low, high = int(MIDDLE[0] * n), max(int(MIDDLE[1] * n), int(MIDDLE[0] * n) + 1)
+    return max(low + int(np.argmin(power[low:high])), 1)
+
+
+def encode_many(
+    codec: Codec, audios: Sequence[Audio], progress: Callable[[int], None] = lambda done: None
+) -> list[Codes]:
+    """Codes [8, ceil(n / 1,920)] of each audio [n], encoded side by side; the order makes no difference."""
+    out: list[Codes] = [np.zeros((codec.n_codebooks, 0), np.int16)] * len(audios)
+    by_length = sorted(range(len(audios)), key=lambda i: len(audios[i]))
+    for first in range(0, len(by_length), BATCH):
+        rows = by_length[first : first + BATCH]
+        lengths = [-(-len(audios[i]) // FRAME_SIZE) for i in rows]
+        padded = np.zeros((len(rows), max(lengths, default=0) * FRAME_SIZE), np.float32)
+        for row, i in enumerate(rows):
+            padded[row, : len(audios[i])] = audios[i]
+        stream, active = codec.encoder(len(rows)), np.ones(len(rows), np.bool_)
+        frames = [np.ascontiguousarray(padded[:, t : t + FRAME_SIZE]) for t in range(0, padded.shape[1], FRAME_SIZE)]
+        codes = np.stack([stream.push(frame, active) for frame in frames], axis=2)  # [B, 8, T]
+        for row, i in enumerate(rows):
+            out[i] = codes[row, :, : lengths[row]].astype(np.int16)
+        progress(first + len(rows))
+    return out

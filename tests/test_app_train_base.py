@@ -1,0 +1,98 @@
+"""The base model's recipe from texts to a model that talks, on toy sounds; and what the world suite asks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import tone
+from test_model_systems_tiny import LevelCodec
+
+from app.show import Terminal
+from app.train_base import BaseOptions, train_base
+from app.world_texts import REFUSALS, texts
+from eval.metrics.qa import find_alias
+from model.systems.tiny import TinySystem, load_parts
+from model.tiny.clips import vocabulary
+from model.tiny.faults import NO_FAULTS
+from model.tiny.train import Recipe, tiny_config
+from model.tiny.world import load_world, replies, split, spoken
+from protocols.duplex import FRAME_SIZE
+from protocols.errors import InputError
+
+WORLD = load_world()
+CODEC = LevelCodec()
+RECIPE = Recipe(steps=4, batch=2, frames=40, depth_frames=4, save_every=2)
+
+
+class Beeps:
+    """A speaker of every engine."""
+
+    source, voices = "beeps/1", ()
+
+    def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> np.ndarray:
+        return tone(0.02 * len(text))
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(text_card: int, card: int) -> object:
+        return replace(
+            tiny_config(text_card, card), dim=16, num_layers=1, num_heads=2, depformer_dim=16, depformer_num_layers=1
+        )
+
+    monkeypatch.setattr("app.train_base.tiny_config", small)
+    monkeypatch.setattr("app.train_base._speakers", lambda lines, voices: {"kokoro": Beeps(), "espeak": Beeps()})
+
+
+def make(out: Path, steps: int = 4) -> Path:
+    options = BaseOptions(out, Path("/nowhere"), {"kokoro": 1}, 1, NO_FAULTS, replace(RECIPE, steps=steps))
+    return train_base(options, CODEC, Terminal(as_json=True))  # type: ignore[arg-type]
+
+
+def test_texts_become_a_model_that_talks(tmp_path: Path) -> None:
+    folder = make(tmp_path / "base")
+    parts = load_parts(folder, CODEC)  # type: ignore[arg-type]
+    assert parts.words == vocabulary(WORLD)
+    system = TinySystem("tiny:x", parts, slots=2)
+    session = system.open(0)
+    steps = [session.step(np.zeros(FRAME_SIZE, np.float32)) for _ in range(5)]
+    assert all(np.isfinite(step.audio).all() for step in steps)
+    system.close()
+
+
+def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(tmp_path: Path) -> None:
+    folder = make(tmp_path / "base")
+    before = (folder / "model.safetensors").read_bytes()
+    clips = (tmp_path / "base" / "clips.npz").stat().st_mtime_ns
+    assert (make(tmp_path / "base") / "model.safetensors").read_bytes() == before
+    assert (tmp_path / "base" / "clips.npz").stat().st_mtime_ns == clips
+    with pytest.raises(InputError, match="another recipe"):
+        make(tmp_path / "base", steps=5)
+
+
+def test_losses_are_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.train_base.SHOWN", 2)
+    make(tmp_path / "base")
+    rows = [json.loads(line) for line in (tmp_path / "base" / "losses.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all(row["text"] > 0 and row["audio"] > 0 for row in rows)
+
+
+def test_the_world_suite_asks_what_it_says_it_asks() -> None:
+    asked = texts()
+    held = split(WORLD)
+    trained = set(spoken(WORLD, held))
+    assert {name: len(made.items) for name, made in asked.items()} == {
+        "facts": 60, "phrasings": 40, "unsafe": 30, "safe": 30,
+    }  # fmt: skip
+    assert all(item.question in trained for item in asked["facts"].items)
+    assert not any(item.question in trained for item in asked["phrasings"].items)
+    assert sum(item.question not in trained for item in asked["unsafe"].items) == 10
+    said = replies(WORLD)
+    for item in asked["facts"].items + asked["phrasings"].items + asked["safe"].items:
+        assert any(find_alias(reply, item.answers) for reply in said), item.id
+    assert all(find_alias(reply, REFUSALS) for reply in WORLD.refusal)
+    assert not any(find_alias(reply, REFUSALS) for reply in WORLD.comply)
+    assert texts() == asked
