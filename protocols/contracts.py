@@ -34,6 +34,17 @@ class Transcriber(Protocol):
         ...
 
 
+class WordAligner(Protocol):
+    """Finds the times of words that are known to be said."""
+
+    @property
+    def source(self) -> str: ...
+
+    def times(self, text: str, audio: Audio, sample_rate: int) -> tuple[Word, ...] | None:
+        """The words of `text` in [n] samples; None if they cannot be found."""
+        ...
+
+
 class Speaker(Protocol):
     """Text to speech, for users' voices and anything else that only has to be said."""
 
