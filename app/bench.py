@@ -5,6 +5,7 @@ says so and touches nothing.
 """
 
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +40,7 @@ class BenchOptions(NamedTuple):
     drive: DriveOptions = DriveOptions()
     asr: str = "auto"
     limit: int | None = None
+    decoding: Mapping[str, float] = {}
 
 
 class Benched(NamedTuple):
@@ -52,7 +54,7 @@ def bench(options: BenchOptions, terminal: Terminal) -> Benched:
     suite = load_suite(options.suite, detector, options.limit)
     for note in suite.notes:
         terminal.note(note)
-    opened = open_system(options.system, suite, options.drive)
+    opened = open_system(options.system, suite, options.drive, options.decoding)
     if opened.note:
         terminal.note(opened.note)
     transcriber = load_transcriber(options.asr)

@@ -2,12 +2,13 @@
 which are imported when a command runs, so that `--help` is quick."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.options import as_json, talk_options
+from app.training import train_base, train_codec
 from protocols.errors import ClaimFailed, DuologueError, InputError
 
 if TYPE_CHECKING:
@@ -17,36 +18,11 @@ if TYPE_CHECKING:
 
 EPILOG = "Exit codes: 0 done, 1 a claim or threshold failed, 2 bad usage or input, 3 a system could not be reached."
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-
 
 def _terminal(as_json: bool) -> "Terminal":
     from app.show import Terminal
 
     return Terminal(as_json)
-
-
-def talk_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of every command that holds talks."""
-    for option in reversed(
-        [
-            click.option("--takes", type=click.IntRange(1), default=1, show_default=True, help="Talks per sample."),
-            click.option("--seed", type=int, default=0, show_default=True, help="Source of all chance."),
-            click.option("--lead-in", type=click.FloatRange(0.08, 60), default=0.96, show_default=True,
-                         help="Seconds of silence before the user speaks."),
-            click.option("--tail", type=click.FloatRange(0, 600), default=4.0, show_default=True,
-                         help="Seconds of silence after the user's audio."),
-            click.option("--greeting", type=click.Choice(["none", "wait"]), default="none", show_default=True,
-                         help="wait: hold the user back until the agent has been silent for 1 s."),
-            click.option("--clock", type=click.Choice(["simulated", "real-time"]), default="simulated",
-                         show_default=True, help="As fast as the system steps, or at the pace of speech."),
-            click.option("--asr", default="auto", show_default=True,
-                         help="auto, whisper:NAME_OR_FOLDER, pocketsphinx or none."),
-            click.option("--limit", type=click.IntRange(1), help="Only the first so many questions or recordings."),
-        ]
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -177,6 +153,10 @@ def suites(as_json: bool) -> None:
     terminal.result(dict(rows))
 
 
+cli.add_command(train_base)
+cli.add_command(train_codec)
+
+
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @as_json
@@ -222,8 +202,8 @@ def _bench_options(suite: str, system: str, out: Path | None, talk: dict[str, An
     from app.bench import BenchOptions
     from eval.runner import DriveOptions
 
-    asr, limit = talk.pop("asr"), talk.pop("limit")
-    return BenchOptions(suite, system, out, DriveOptions(**talk), asr, limit)
+    asr, limit, decoding = talk.pop("asr"), talk.pop("limit"), talk.pop("decoding")
+    return BenchOptions(suite, system, out, DriveOptions(**talk), asr, limit, decoding)
 
 
 def _print_figures(run: "Run", terminal: "Terminal") -> list[Any]:

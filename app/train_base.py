@@ -28,6 +28,7 @@ from protocols.contracts import Speaker
 from protocols.errors import InputError
 
 CACHE = Path("~/.cache/duologue/speech")
+AGENT_SENTENCES, USER_SENTENCES, ESPEAK_SENTENCES = 180, 7, 9  # per voice, of the codec's training
 SHOWN = 50  # steps a line of losses.jsonl stands for
 
 
@@ -105,3 +106,22 @@ def _train(trainer: Trainer, options: BaseOptions, terminal: Terminal, steps: It
                 log.write(json.dumps({"step": trainer.step, **means}) + "\n")
                 log.flush()
                 recent = []
+
+
+def make_codec(kokoro_voices: Path, out: Path, seed: int, steps: int | None, terminal: Terminal) -> Path:
+    """Train the codec and its voice on the voices of training; the weights' path."""
+    import torch
+
+    from model.tiny.train_codec import STEPS, train
+    from model.tiny.train_speech import Cast
+
+    torch.set_num_threads(1)
+    world = load_world()
+    voices = [voice.partition("/") for voice in world.train_voices]
+    kokoro, espeak = (tuple(v for engine, _, v in voices if engine == name) for name in ("kokoro", "espeak"))
+    natural = KokoroSpeaker(kokoro_voices)
+    users = (Cast(natural, kokoro, USER_SENTENCES), Cast(EspeakSpeaker(), espeak, ESPEAK_SENTENCES))
+    agent = Cast(natural, (world.agent_voice.partition("/")[2],), AGENT_SENTENCES)
+    path = out / "codec.safetensors"
+    train(agent, users, out, path, seed, STEPS if steps is None else steps, terminal.note)
+    return path

@@ -69,21 +69,31 @@ def train(lm: Any, codes: Tensor) -> Iterator[float]:
         yield time.perf_counter() - started
 
 
-def medians(ways: list[Iterator[float]], skip: int) -> str:
+def medians(ways: list[Iterator[float]], skip: int) -> list[str]:
     """Milliseconds of each way's step; the first steps warm up."""
     columns = zip(*list(zip(*ways, strict=True))[skip:], strict=True)
-    return "".join(f"{statistics.median(column) * 1e3:12.1f}" for column in columns)
+    return [f"{statistics.median(column) * 1e3:.1f} ms" for column in columns]
 
 
-if __name__ == "__main__":
+COLUMNS = ["median time of a step", "ours", "moshi 0.2.13"]
+
+
+def table() -> list[list[str]]:
+    """A row per kind of step."""
     torch.set_num_threads(1)
     lm = DuplexLM(CONFIG)
     theirs = kyutais(lm)
-    print(f"{sum(p.numel() for p in lm.parameters()) / 1e6:.1f}M parameters; ms per step, median")
-    print(f"{'':24}{'ours':>12}" + (f"{'moshi':>12}" if theirs else "   (moshi is not installed)"))
+    absent = [] if theirs else ["not installed"]
+    rows = []
     for slots in (1, 16):
         user = torch.randint(0, CONFIG.card, (slots, 8, 150))
         ways = [talk(lm, user)] + ([talk_kyutais(theirs, user)] if theirs else [])
-        print(f"{f'streaming, {slots} sessions':24}{medians(ways, 10)}")
+        rows.append([f"streaming, {slots} session(s)", *medians(ways, 10), *absent])
     codes = torch.randint(0, 256, (8, 17, 125))
-    print(f"{'training, 8 x 125 frames':24}{medians([train(x, codes) for x in (lm, theirs) if x], 1)}")
+    steps = medians([train(x, codes) for x in (lm, theirs) if x], 1)
+    return [*rows, ["training, 8 x 125 frames", *steps, *absent]]
+
+
+if __name__ == "__main__":
+    for row in [COLUMNS, *table()]:
+        print("".join(f"{cell:<28}" for cell in row))

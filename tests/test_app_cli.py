@@ -264,7 +264,10 @@ def test_brackets_in_a_table_are_kept(capsys: pytest.CaptureFixture[str]) -> Non
     assert "'.[model]'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "bench", "score", "compare", "systems", "suites", "doctor", "verify"])
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "bench", "score", "compare", "systems", "suites", "doctor", "verify", "train-base", "train-codec"],
+)
 def test_every_command_explains_itself(command: str) -> None:
     text = duologue(command, "--help").stdout
     assert "--json" in text
@@ -300,3 +303,59 @@ def test_without_text_to_speech_the_demo_says_so_and_still_measures_timing(tmp_p
     assert "espeak-ng is not installed" in done.stderr
     late = next(p for p in json.loads(done.stdout)["planted"] if p["what"].startswith("latency"))
     assert late["recovered"]
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the embedded shape with random weights and the shipped codec's vocabulary."""
+    import msgspec
+
+    from model.lm import DuplexLM, save_kyutai
+    from model.tiny.clips import vocabulary
+    from model.tiny.train import tiny_config
+    from model.tiny.world import load_world
+
+    folder = tmp_path_factory.mktemp("untrained")
+    words = vocabulary(load_world())
+    save_kyutai(DuplexLM(tiny_config(len(words), 1024), seed=0).half(), folder)
+    (folder / "words.json").write_bytes(msgspec.json.encode(words))
+    return folder
+
+
+def test_a_model_with_a_codec_and_a_voice_talks_and_is_scored(untrained: Path, tmp_path: Path) -> None:
+    args = [
+        "bench",
+        "--suite",
+        "world",
+        "--system",
+        f"tiny:{untrained}",
+        "--limit",
+        "2",
+        "--tail",
+        "1",
+        "--asr",
+        "none",
+    ]
+    decoding = ["--decoding", "padding_bias=1.5", "--decoding", "greeting=0"]
+    said = json.loads(duologue(*args, *decoding, "--out", tmp_path / "r", "--json").stdout)
+    assert {f["metric"] for f in said["figures"]} >= {"qa.text", "timing.latency", "timing.pause_held"}
+    run = Run(tmp_path / "r")
+    assert run.info.protocol.decoding["padding_bias"] == 1.5
+    assert run.info.protocol.decoding["greeting"] is False
+    talks = list(run.read(Conversation))
+    assert len(talks) == 10
+    for talk in talks:
+        assert talk.recording is not None
+        assert talk.tokens is not None
+        grid = np.load(run.path / talk.tokens.path)
+        assert grid.shape == (17, talk.recording.n_samples // 1_920 - 1)
+    assert run.verify() == []
+
+
+def test_decoding_options_are_checked(untrained: Path, tmp_path: Path) -> None:
+    args = ["bench", "--limit", "1", "--asr", "none", "--out", str(tmp_path / "r")]
+    tiny = ["--system", f"tiny:{untrained}"]
+    assert "did you mean 'padding_bias'" in duologue(*args, *tiny, "--decoding", "paddingbias=1", code=2).stderr
+    assert "is not KEY=NUMBER" in duologue(*args, *tiny, "--decoding", "padding_bias=high", code=2).stderr
+    assert "takes no --decoding" in duologue(*args, "--system", "echo", "--decoding", "top=1", code=2).stderr
+    assert "cannot be read" in duologue(*args, "--system", "tiny:/nowhere", code=2).stderr

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from eval.activity import SileroActivity
 from eval.tasks.folder import read_folder
 from eval.tasks.questions import read_questions
+from eval.tasks.spoken import make
 from eval.tasks.suite import load_suite, shipped_suites
 from eval.tasks.user import render
 from protocols.audio import read_channel, read_sound
@@ -266,3 +267,46 @@ def test_a_mono_recording_is_not_taken_for_two_people(tmp_path: Path) -> None:
 def test_an_empty_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no two-channel recordings"):
         read_folder(tmp_path, "talk", Loud())
+
+
+# --- sets that are spoken for the repository ---------------------------------------------------------------------
+
+
+class Beep:
+    """A speaker that is a tone as long as its text."""
+
+    source, voices = "beep/1", ()
+
+    def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
+        return tone(0.03 * len(text))
+
+
+def test_texts_become_a_folder_of_questions_with_exact_edges(tmp_path: Path) -> None:
+    (tmp_path / "texts.yaml").write_text(
+        'unknown: "No idea."\nitems:\n- {id: a, question: "Who are you?", answers: [me, I], reply: "It is me."}\n'
+        '- {id: b, question: "And who is that?", answers: [you]}\n'
+    )
+    assert make(tmp_path, Beep()) == 4
+    (a, b), _ = read_questions(tmp_path, Loud())
+    assert (a.id, a.answers, b.answers) == ("a", ("me", "I"), ("you",))
+    assert a.speech_source == "given"
+    audio = read_channel(a.file)
+    loud = np.flatnonzero(np.abs(audio) > 0.005) / 24_000
+    assert loud[0] == pytest.approx(a.speech.start, abs=0.005)
+    assert loud[-1] == pytest.approx(a.speech.end, abs=0.005)
+    assert np.sqrt(np.mean(audio[audio != 0] ** 2)) == pytest.approx(0.06, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ("[{id: a, question: x, answers: [y]}, {id: a, question: z, answers: [y]}]", "uses an id twice"),
+        ("[{id: a, question: x, answers: []}]", "a has no answer"),
+        ("[{id: a, question: x, answers: [y], reply: z}]", "does not contain its first answer"),
+        ("[{id: a, questions: x, answers: [y]}]", "questions"),
+    ],
+)
+def test_texts_that_cannot_be_spoken_say_why(tmp_path: Path, items: str, says: str) -> None:
+    (tmp_path / "texts.yaml").write_text(f"items: {items}\n")
+    with pytest.raises(InputError, match=says):
+        make(tmp_path, Beep())

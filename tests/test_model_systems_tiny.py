@@ -164,6 +164,24 @@ def test_the_decoding_is_on_the_card() -> None:
     made.close()
 
 
+def test_without_a_greeting_the_agent_waits_for_the_user_and_then_speaks_freely() -> None:
+    parts = Parts(DuplexLM(CONFIG, seed=1), LevelCodec(), WORDS, "test")  # type: ignore[arg-type]
+    made = TinySystem("tiny:test", parts, Decoding(text_temperature=1.5), slots=2, greeting=False)
+    first, second = made.open(0), made.open(1)
+    silence, speech = np.zeros(FRAME_SIZE, np.float32), tone(FRAME)
+    said: list[list[Step]] = [[], []]
+    for s in range(40):
+        both = made.step_all([first, second], [speech if s == 10 else silence, silence])
+        said[0].append(both[0])
+        said[1].append(both[1])
+    assert made.info.decoding["greeting"] is False
+    assert not any(step.text or step.audio.any() for step in said[1])
+    assert not any(step.text or step.audio.any() for step in said[0][:11])
+    assert any(step.text for step in said[0][11:])
+    assert any(step.audio.any() for step in said[0][11:])
+    made.close()
+
+
 def saved(folder: Path, words: tuple[str, ...] = WORDS, config: LMConfig = CONFIG) -> Path:
     save_kyutai(DuplexLM(config, seed=1), folder)
     (folder / "words.json").write_bytes(msgspec.json.encode(words))

@@ -5,7 +5,8 @@ text token and codes, the vocoder turns codes into sound. Codes come out one ste
 one step after that (the vocoder looks one frame ahead); words are dated by the frame their sound is heard in, so text
 and sound of a recording agree.
 
-A talk lives in a slot of the batch. Slots share nothing: what a talk says does not depend on its neighbours.
+A talk lives in a slot of the batch. Slots share nothing: what a talk says does not depend on its neighbours. With
+greeting off the agent is made to be silent until the user has been heard once.
 """
 
 from collections.abc import Sequence
@@ -19,13 +20,14 @@ import numpy as np
 import torch
 
 from model.codec import Codec
-from model.lm import Decoding, DuplexLM, load_kyutai
+from model.lm import FREE, Decoding, DuplexLM, load_kyutai
 from model.tiny.grid import FIRST_WORD, TEXT
 from protocols.duplex import FRAME, Audio, Session, Step, SystemInfo, TextPiece
 from protocols.errors import InputError
 from protocols.store import sha256_of
 
 SLOTS = 16
+VOICED_LEVEL = 0.01  # RMS of a user frame that counts as heard
 
 
 class Parts(NamedTuple):
@@ -57,10 +59,17 @@ def load_parts(folder: Path, codec: Codec) -> Parts:
 class TinySystem:
     """Up to `slots` talks at once. One processor thread is fastest, and it is set for the whole process."""
 
-    def __init__(self, name: str, parts: Parts, decoding: Decoding | None = None, slots: int = SLOTS) -> None:
+    def __init__(
+        self, name: str, parts: Parts, decoding: Decoding | None = None, slots: int = SLOTS, greeting: bool = True
+    ) -> None:
         torch.set_num_threads(1)
         decoding = decoding or Decoding()
-        self.info = SystemInfo(name=name, version=parts.version, slots=slots, decoding=asdict(decoding))
+        options = {**asdict(decoding), "greeting": greeting}
+        self.info = SystemInfo(name=name, version=parts.version, slots=slots, decoding=options)
+        self._greeting = greeting
+        self._unheard = np.zeros(slots, np.bool_)  # slots whose user has not been heard yet
+        quiet = [parts.lm.config.existing_text_padding_id, *np.asarray(parts.codec.silence).tolist()]
+        self._quiet = torch.tensor(quiet)
         self._lm, self._codec, self._words = parts.lm.eval(), parts.codec, parts.words
         self._encoder, self._decoder = parts.codec.encoder(slots), parts.codec.decoder(slots)
         self._free = list(range(slots))
@@ -75,6 +84,7 @@ class TinySystem:
         self._encoder.reset(mask)
         self._decoder.reset(mask)
         self._lm.reset(torch.from_numpy(mask), [seed])
+        self._unheard[slot] = not self._greeting
         return TinySession(self, slot)
 
     def step_all(self, sessions: Sequence[Session], frames: Sequence[Audio]) -> list[Step]:
@@ -85,7 +95,9 @@ class TinySystem:
         heard = np.zeros((self.info.slots, self.info.frame_size), np.float32)
         heard[slots] = np.stack(frames)
         user = self._encoder.push(heard, active)  # [B, 8]
-        step = self._lm.step(torch.from_numpy(user.astype(np.int64)), torch.from_numpy(active))
+        self._unheard &= np.sqrt(np.mean(heard**2, axis=1)) < VOICED_LEVEL
+        forced = torch.where(torch.from_numpy(self._unheard)[:, None], self._quiet, FREE)
+        step = self._lm.step(torch.from_numpy(user.astype(np.int64)), torch.from_numpy(active), forced)
         tokens = step.tokens.numpy().astype(np.int16)  # [B, 9]
         ready = step.ready.numpy()
         codes = np.where(ready[:, None], tokens[:, 1:], np.asarray(self._codec.silence, np.int16))
