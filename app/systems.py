@@ -56,10 +56,9 @@ def open_system(name: str, suite: Suite, options: DriveOptions, decoding: Mappin
 
 def _tiny(name: str, folder: Path, decoding: Mapping[str, float]) -> DuplexSystem:
     """A model of the embedded kind; torch is loaded only here."""
-    from model.tiny.codec import load_codec
-
     from model.lm import Decoding
     from model.systems.tiny import TinySystem, load_parts
+    from model.tiny.codec import load_codec
 
     known = {*Decoding.__dataclass_fields__, "greeting"}
     for key in decoding:

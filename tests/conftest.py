@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from builders import DATA
 from hypothesis import settings
 
+from builders import DATA
 from eval.words import offline_model
 
 settings.register_profile("house", deadline=None)  # a busy machine is no failure

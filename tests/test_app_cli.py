@@ -13,9 +13,9 @@ import click
 import numpy as np
 import pytest
 import soundfile
-from builders import DATA, ROOT, tone
 
 from app.cli import cli, main
+from builders import DATA, ROOT, tone
 from protocols.errors import ClaimFailed, InputError, SystemUnreachable
 from protocols.records import Conversation, Listening, Score
 from protocols.store import Run

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import tone
 from test_model_systems_tiny import LevelCodec
 
 from app.show import Terminal
 from app.train_base import BaseOptions, train_base
 from app.world_texts import REFUSALS, texts
+from builders import tone
 from eval.metrics.qa import find_alias
 from model.systems.tiny import TinySystem, load_parts
 from model.tiny.clips import vocabulary

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 import soundfile
-from builders import DATA, spoken, talk, tone
 
 from benchmarks.scenes import Scene, clips, errors, scene
+from builders import DATA, spoken, talk, tone
 from eval.activity import SileroActivity
 from eval.listen import guards, hear
 from eval.words import (

@@ -2,10 +2,10 @@
 
 import msgspec
 import pytest
-from builders import talk
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import talk
 from eval.metrics import METRICS, metric
 from eval.metrics.base import Heard, Reading
 from eval.metrics.qa import find_alias, fold

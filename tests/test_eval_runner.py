@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from builders import ROOT, tone
 
+from builders import ROOT, tone
 from eval.runner import DriveOptions, drive, talk_seed
 from model.systems.scripted import Line, ScriptedSystem
 from model.systems.simple import EchoSystem, SilenceSystem

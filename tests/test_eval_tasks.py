@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from builders import DATA, SPOKEN, tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders import DATA, SPOKEN, tone
 from eval.activity import SileroActivity
 from eval.tasks.folder import read_folder
 from eval.tasks.questions import read_questions

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+
 from builders import ROOT
 
 ROOMS = ("app", "eval", "protocols", "model", "analysis")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from builders import tone
 
+from builders import tone
 from model.systems.behaviour import Behaviour, Clip, plan
 from model.systems.recorded import RecordedSystem
 from model.systems.scripted import Line, ScriptedSystem

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from builders import tone
 
+from builders import tone
 from model.lm import Decoding, DuplexLM, LMConfig, save_kyutai
 from model.systems.tiny import Parts, TinySystem, load_parts
 from protocols.duplex import FRAME, FRAME_SIZE, Step

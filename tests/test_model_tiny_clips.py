@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import spoken, tone
 
+from builders import spoken, tone
 from eval.words import Aligner
 from model.codec import Mask
 from model.tiny.clips import ClipLibrary, Sound, as_heard, build, encode_many, plain, quiet_frame, vocabulary

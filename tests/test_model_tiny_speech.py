@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import tone
 
+from builders import tone
 from eval.speak import CachedSpeaker
 from model.tiny.speech import agent_lines, say_all, user_lines
 from model.tiny.world import load_world, replies, split, spoken
