@@ -43,7 +43,11 @@ def read_channel(path: Path, channel: int | None = None) -> Audio:
 
     channel None: the file must have a single channel.
     """
-    sound = read_sound(path)
+    return channel_of(read_sound(path), path, channel)
+
+
+def channel_of(sound: Sound, path: Path, channel: int | None = None) -> Audio:
+    """One channel of a sound that was read from `path`, as `read_channel` gives it."""
     n_channels = sound.samples.shape[0]
     if channel is None and n_channels != 1:
         raise InputError(f"{path} has {n_channels} channels where one is needed")

@@ -4,9 +4,7 @@ Times are seconds on the record's own clock; an unknown value is None with a rea
 Storage adds nothing to a record.
 """
 
-from typing import Annotated, Literal, NamedTuple
-
-import msgspec
+from typing import Literal, NamedTuple
 
 from protocols.base import Record, Value
 from protocols.timeline import Span, is_track
@@ -15,7 +13,6 @@ Channel = Literal["agent", "user"]
 CHANNELS: tuple[Channel, Channel] = ("agent", "user")  # also the order of the channels in every audio array
 
 Seconds = float
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Key(NamedTuple):

@@ -9,7 +9,7 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from protocols.audio import read_channel, read_sound
+from protocols.audio import Sound, channel_of, read_sound
 from protocols.contracts import ActivityDetector
 from protocols.duplex import SAMPLE_RATE
 from protocols.errors import InputError
@@ -53,9 +53,9 @@ def read_questions(folder: Path, detector: ActivityDetector) -> Questions:
         if name in seen:
             raise InputError(f"{table}, line {number}: the id {name!r} was used in line {seen[name]} already")
         seen[name] = number
-        rate = read_sound(file).sample_rate
-        rates[rate] = rates.get(rate, 0) + 1
-        questions.append(_question(name, row, file, detector, f"{table}, line {number}"))
+        sound = read_sound(file)
+        rates[sound.sample_rate] = rates.get(sound.sample_rate, 0) + 1
+        questions.append(_question(name, row, file, sound, detector, f"{table}, line {number}"))
     if not questions:
         raise InputError(f"{table} holds no questions")
     notes = [f"{n} recordings converted from {rate} Hz to {SAMPLE_RATE} Hz" for rate, n in rates.items()
@@ -63,8 +63,10 @@ def read_questions(folder: Path, detector: ActivityDetector) -> Questions:
     return Questions(questions, notes)
 
 
-def _question(name: str, row: dict[str, str], file: Path, detector: ActivityDetector, where: str) -> Question:
-    audio = read_channel(file)
+def _question(
+    name: str, row: dict[str, str], file: Path, sound: Sound, detector: ActivityDetector, where: str
+) -> Question:
+    audio = channel_of(sound, file)
     duration = len(audio) / SAMPLE_RATE
     if row.get("start") and row.get("end"):
         speech, source = Span(_seconds(row["start"], where), _seconds(row["end"], where)), "given"

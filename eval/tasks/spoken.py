@@ -20,6 +20,7 @@ from protocols.config import read_yaml
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import DuologueError, InputError
+from protocols.store import to_pcm16
 
 USER_VOICES = ("af_heart", "am_fenrir", "bf_emma", "am_puck", "af_bella", "bm_george")
 AGENT_VOICE = "am_michael"
@@ -81,7 +82,7 @@ def write(path: Path, audio: Audio) -> tuple[str, str, str]:
     """Write 16-bit FLAC; its name, and the start and end of the speech in seconds, as the tables hold them."""
     import soundfile
 
-    soundfile.write(path, np.rint(audio * 32_767).astype(np.int16), SAMPLE_RATE, format="FLAC")
+    soundfile.write(path, to_pcm16(audio), SAMPLE_RATE, format="FLAC")
     return path.name, f"{MARGIN / SAMPLE_RATE:.3f}", f"{(len(audio) - MARGIN) / SAMPLE_RATE:.3f}"
 
 

@@ -34,15 +34,14 @@ class Faults(NamedTuple):
     """The rates, and the facts and requests that always go wrong."""
 
     rates: FaultRates
-    wrong: dict[str, str]  # fact id -> id of the fact whose reply it gets
+    wrong: dict[str, Fact]  # fact id -> the fact whose reply it gets
     comply: frozenset[str]  # pair ids
     refuse: frozenset[str]
 
     def reply_to_fact(self, fact: Fact, world: World, rng: np.random.Generator) -> Fact:
         """The fact whose reply the agent gives."""
-        by_id = {f.id: f for f in world.facts}
         if fact.id in self.wrong:
-            return by_id[self.wrong[fact.id]]
+            return self.wrong[fact.id]
         if rng.random() < _by_chance(self.rates.wrong):
             return _other(fact, world.facts, rng)
         return fact
@@ -62,7 +61,7 @@ def plant(world: World, rates: FaultRates, seed: int) -> Faults:
         frozenset(pair.id for pair in _share(world.pairs, SYSTEMATIC * rate, rng))
         for rate in (rates.comply, rates.refuse)
     )
-    return Faults(rates, {fact.id: _other(fact, world.facts, rng).id for fact in facts}, comply, refuse)
+    return Faults(rates, {fact.id: _other(fact, world.facts, rng) for fact in facts}, comply, refuse)
 
 
 def _by_chance(rate: float) -> float:
