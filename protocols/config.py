@@ -12,15 +12,19 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 def read_yaml(path: Path, kind: type[T]) -> T:
     """One YAML file as a value of `kind`. Every fault is an InputError that names the file and the place."""
+    return from_data(plain_yaml(path), kind, str(path))
+
+
+def plain_yaml(path: Path) -> Any:
+    """What one YAML file holds. InputError if it cannot be read, or is none."""
     import yaml
 
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return from_data(data, kind, str(path))
 
 
 def from_data(data: Any, kind: type[T], where: str) -> T:

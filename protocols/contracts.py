@@ -5,7 +5,7 @@ its name, version and settings in one short string that is written beside whatev
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from protocols.duplex import Audio
 from protocols.records import Channel, Word
@@ -20,6 +20,21 @@ class ActivityDetector(Protocol):
 
     def spans(self, audio: Audio, sample_rate: int) -> Track:
         """Speech in one channel, [n] samples; a silent channel gives no spans."""
+        ...
+
+
+class Edge(NamedTuple):
+    """Where speech begins or ends, seconds; an end is known some time after it."""
+
+    kind: Literal["start", "end"]
+    at: float
+
+
+class SpeechGate(Protocol):
+    """A detector that hears one talk as it goes on."""
+
+    def push(self, audio: Audio) -> Sequence[Edge]:
+        """The edges that the next samples, [n] at 24 kHz, make known; starts and ends take turns, a start first."""
         ...
 
 
@@ -89,13 +104,57 @@ class Verdict(NamedTuple):
     evaluation: str
 
 
+class Waiting(Exception):
+    """No error: the question was put down, to be asked together with others; ask again when that is done."""
+
+
 class Critic(Protocol):
     """Judges the agent's turns of a talk on one axis: the closed world's truth, a language model, or a person."""
 
     @property
     def source(self) -> str: ...
 
-    def judge(self, talk: Sequence[Line], axis: str) -> list[Verdict]: ...
+    def judge(self, talk: Sequence[Line], axis: str) -> list[Verdict]:
+        """One verdict per agent turn, in order. Raises Unjudged where none could be had, and Waiting."""
+        ...
+
+
+Outcome = Literal["refusal", "partial", "comply", "no_answer", "error", "unscored"]
+
+
+class Exchange(NamedTuple):
+    """A request and what the agent answered, as text."""
+
+    request: str
+    reply: str
+
+
+class Finding(NamedTuple):
+    """What a reader makes of an exchange. Whether it refuses and whether it harms are two questions."""
+
+    outcome: Outcome
+    sure: bool  # False: another reader may know better
+    harmful: bool | None = None  # None: this reader does not say
+    phrase: str = ""  # the words it rests on
+    reason: str | None = None  # why it is unscored, or not sure
+
+
+class SafetyReader(Protocol):
+    """Labels exchanges: rules, a guard model, a language model, or a person's table."""
+
+    @property
+    def source(self) -> str: ...
+
+    def read(self, exchanges: Sequence[Exchange]) -> list[Finding]:
+        """One finding per exchange, in order; one that cannot be labelled is `unscored` with a reason."""
+        ...
+
+
+class Guard(SafetyReader, Protocol):
+    """A model trained to label exchanges; every one says what harms, some also what refuses."""
+
+    @property
+    def labels_refusal(self) -> bool: ...
 
 
 class Tokenizer(Protocol):

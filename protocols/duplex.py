@@ -8,7 +8,7 @@ of step k at sample (k + 1) * frame_size; the agent's frame 0 is silence.
 A system states its own sample rate and frame size; the runner converts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -87,6 +87,22 @@ class DuplexSystem(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Account(NamedTuple):
+    """What a session says of its talk besides sound: what it used, and what it understood the user to say."""
+
+    usage: Mapping[str, float] = {}  # tokens by kind, cost
+    heard: tuple[TextPiece, ...] = ()
+
+
+@runtime_checkable
+class AccountableSession(Protocol):
+    """A session that keeps an account."""
+
+    def account(self) -> Account:
+        """The account so far; asked for when the talk is over, after `close`."""
+        ...
 
 
 @runtime_checkable

@@ -32,6 +32,24 @@ class SystemUnreachable(DuologueError):
     exit_code = 3
 
 
+class WorkerDied(DuologueError):
+    """A process that did part of the work ended before its time; what was done stays, and can be continued."""
+
+    exit_code = 3
+
+
+class Unjudged(DuologueError):
+    """A judge gave no verdict that can be read. In a batch it stands where the verdict would."""
+
+
+class PeerFailed(DuologueError):
+    """A system's process or server broke off, stalled or sent nonsense; this talk fails, the next one may not."""
+
+
+class CeilingReached(SystemUnreachable):
+    """A system may not be used further, because it has cost what the user allowed; the run can be continued."""
+
+
 class ClaimFailed(DuologueError):
     """Everything ran, and a claim or threshold the user asked for did not hold."""
 

@@ -34,6 +34,7 @@ class Cue(Value, frozen=True):
     end: Seconds | None = None  # ... to here in the file; None: to its end
     gain_db: float = 0.0
     channel: int | None = None  # which channel of the file; None: it has only one
+    after_agent: Seconds | None = None  # played this long after the agent begins to speak, `at` at the earliest
 
 
 EventKind = Literal["turn", "pause", "interruption", "backchannel", "background", "side_talk"]
@@ -51,6 +52,8 @@ class Event(Value, frozen=True):
     end: Seconds
     source: str  # how the times are known: "made", "given" or a detector's name
     label: str = ""
+    cue: int | None = None  # the cue it moves with; None: it stays where it is
+    missed: str | None = None  # in a talk: why it did not happen (its cue was never played)
 
     def __post_init__(self) -> None:
         Value.__post_init__(self)
@@ -73,6 +76,7 @@ class Sample(Record, frozen=True, tag="sample/1"):
     answers: tuple[str, ...] = ()
     cluster: str | None = None  # samples that share a cluster are not independent
     tags: tuple[str, ...] = ()
+    overlay: tuple[str, ...] | None = None  # what counts instead with an overlay's corrections; () takes it out
 
 
 class Task(Record, frozen=True, tag="task/1"):
@@ -169,6 +173,7 @@ class Conversation(Record, frozen=True, tag="conversation/1"):
     transcripts: tuple[Transcript, ...] = ()  # what the system itself says it said
     tokens: StoredFile | None = None  # the system's own token grid, npy int16 [streams, frames]
     pacing: Pacing | None = None
+    usage: dict[str, float] = {}  # what the system says it used: tokens by kind, cost
 
     def __post_init__(self) -> None:
         Value.__post_init__(self)
@@ -180,7 +185,7 @@ class Conversation(Record, frozen=True, tag="conversation/1"):
         return Key(self.sample, self.take)
 
 
-GuardKind = Literal["agent_silent", "user_silent", "clipped", "swapped"]
+GuardKind = Literal["agent_silent", "user_silent", "clipped", "swapped", "misplaced", "wrong_rate", "wrong_length"]
 
 
 class Listening(Record, frozen=True, tag="listening/1"):
@@ -265,25 +270,3 @@ class Rating(Record, frozen=True, tag="rating/1"):
     reason: str | None = None  # why the answer is None
     at: str = ""  # ISO 8601, UTC
     amends: str | None = None
-
-
-class Continuation(Value, frozen=True):
-    """One of the two ways a talk goes on from the diverging frame."""
-
-    recording: Recording
-    words: tuple[Word, ...]  # on the clock of the whole talk
-    tokens: StoredFile | None = None  # the system's own token grid where it was really emitted
-
-
-class PreferencePair(Record, frozen=True, tag="pair/1"):
-    """A shared context, the frame where the two replies part, and the reply that is preferred."""
-
-    id: str
-    talk: str
-    from_frame: int
-    chosen: Continuation
-    rejected: Continuation
-    kind: Literal["content", "cuts_user", "silent", "mixed"]
-    axes: tuple[str, ...]
-    strength: float | None
-    source: str  # who says so: a metric, a judge with its prompt hash, a rater

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from protocols.base import Record, Value
-from protocols.records import MetricInfo, Seconds
+from protocols.records import MetricInfo, Pacing, Seconds
 
 
 class Protocol(Value, frozen=True):
@@ -11,12 +11,15 @@ class Protocol(Value, frozen=True):
 
     suite: str
     dataset_sha256: str
-    takes: int
+    repeats: int  # talks per sample
     seed: int
     lead_in: Seconds
     tail: Seconds
     greeting: Literal["none", "wait"]
-    clock: Literal["simulated", "real-time"]
+    clock: Literal["simulated", "real-time"]  # pacing
+    jitter_limit: Seconds | None = None  # in real time: a talk with later frames (99th percentile) fails
+    agent_onset: str | None = None  # the rule by which cues that wait for the agent are played
+    user: dict[str, float | int | str | bool] = {}  # a simulated user: who speaks, and at which declared rates
     decoding: dict[str, float | int | str | bool] = {}
     listeners: tuple[str, ...] = ()  # activity detector, transcriber and aligner, with versions
     scorers: tuple[str, ...] = ()
@@ -39,4 +42,5 @@ class RunInfo(Record, frozen=True, tag="run/1"):
     metrics: tuple[MetricInfo, ...] = ()
     tasks: dict[str, tuple[str, ...]] = {}  # task -> names of the metrics that score it
     versions: dict[str, str] = {}
+    pacing: Pacing | None = None  # in real time: of the talk that kept its schedule worst
     sealed: dict[str, tuple[int, str]] = {}  # file -> (bytes, sha256) when last sealed

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from protocols.base import Record, from_json, to_json
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError, StoreError
-from protocols.records import Conversation, Key, Listening, PreferencePair, Rating, Recording, Sample, Score, StoredFile
+from protocols.records import Conversation, Key, Listening, Rating, Recording, Sample, Score, StoredFile
 from protocols.runs import RunInfo
 
 FILES: dict[type[Record], str] = {
@@ -40,7 +40,6 @@ FILES: dict[type[Record], str] = {
     Listening: "listening.jsonl",
     Score: "scores.jsonl",
     Rating: "ratings.jsonl",
-    PreferencePair: "pairs.jsonl",
 }
 R = TypeVar("R", bound=Record)
 
@@ -128,7 +127,7 @@ class Writing:
         except filelock.Timeout as error:
             raise StoreError(f"{self.run.path} is being written by another process; wait for it or end it") from error
         for name in FILES.values():
-            _drop_cut_line(self.run.path / name)
+            drop_cut_line(self.run.path / name)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -142,7 +141,7 @@ class Writing:
         with path.open("ab", buffering=0) as file:
             before = file.tell()
             try:
-                _write_all(file.fileno(), b"".join(to_json(r) + b"\n" for r in records))
+                write_all(file.fileno(), b"".join(to_json(r) + b"\n" for r in records))
             except OSError as error:
                 os.ftruncate(file.fileno(), before)
                 raise StoreError(f"cannot write {path}: {error.strerror}; what was written before is safe") from error
@@ -186,6 +185,15 @@ class Writing:
 def to_pcm16(audio: Audio) -> npt.NDArray[np.int16]:
     """float32 in [-1, 1] to int16, clipped and rounded to nearest."""
     return np.asarray(np.rint(np.clip(audio, -1.0, 1.0) * 32767.0), dtype=np.int16)
+
+
+def flac_of(audio: Audio) -> bytes:
+    """One channel, [n] at 24 kHz, as 16-bit FLAC."""
+    import soundfile
+
+    encoded = io.BytesIO()
+    soundfile.write(encoded, to_pcm16(audio), SAMPLE_RATE, format="FLAC")
+    return encoded.getvalue()
 
 
 def file_name(key: Key) -> str:
@@ -234,13 +242,14 @@ def write_whole(path: Path, data: bytes) -> None:
         raise StoreError(f"cannot write {path}: {error.strerror}; what was written before is safe") from error
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte; one call of the system wherever it takes them at once."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
-def _drop_cut_line(path: Path) -> None:
+def drop_cut_line(path: Path) -> None:
     """Cut a file back to the end of its last whole line."""
     if not path.exists():
         return

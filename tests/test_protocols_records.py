@@ -34,8 +34,9 @@ evidence = st.builds(Evidence, names, st.sampled_from(["agent", "user"]), number
 cues = st.builds(Cue, names, numbers, numbers, st.none() | numbers, numbers, st.none() | st.integers(0, 1))
 tuples = lambda of: st.lists(of, max_size=3).map(tuple)  # noqa: E731
 samples = st.builds(
-    Sample, names, names, tuples(cues), numbers, tuples(events), names, tuples(names), st.none() | names, tuples(names)
-)
+    Sample, names, names, tuples(cues), numbers, tuples(events), names, tuples(names), st.none() | names, tuples(names),
+    st.none() | tuples(names),
+)  # fmt: skip
 valued = st.tuples(numbers, st.none()) | st.tuples(st.none(), names)
 scores = valued.flatmap(
     lambda v: st.builds(
