@@ -1,0 +1,1 @@
+"""A language model as a judge: prompts with a hash, replies that are never asked for twice, verdicts read strictly."""
