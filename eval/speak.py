@@ -10,6 +10,7 @@ This file does not time words or fetch anything.
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from protocols.audio import read_channel, resample
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError, unknown_name
-from protocols.store import to_pcm16, write_whole
+from protocols.store import flac_of, write_whole
 
 # "en-gb+f2" is not among them: espeak-ng 1.51 silently drops the variant after that name.
 ESPEAK_VOICES = ("en-us", "en-gb", "en-us+f3", "en-gb-x-rp+f2", "en-us+m3", "en-gb-scotland", "en-us+f5", "en-us+m7")
@@ -72,12 +73,12 @@ class EspeakSpeaker:
     def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
         import soundfile
 
-        voice = _checked(text, voice or ESPEAK_VOICES[0], speed, ESPEAK_VOICES)
+        voice = checked(text, voice or ESPEAK_VOICES[0], speed, ESPEAK_VOICES)
         wav = _espeak(text, "--stdout", "-v", voice, "-s", str(round(ESPEAK_WORDS_PER_MINUTE * speed)))
         if not wav:
             raise InputError(f"espeak-ng made no sound of {text!r}")
         samples, sample_rate = soundfile.read(io.BytesIO(wav), dtype="float32")
-        return _trimmed(resample(samples, sample_rate, SAMPLE_RATE), text)
+        return trimmed(resample(samples, sample_rate, SAMPLE_RATE), text)
 
 
 class KokoroSpeaker:
@@ -107,7 +108,7 @@ class KokoroSpeaker:
         self._model = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
-        voice = _checked(text, voice or "af_heart", speed, self.voices)
+        voice = checked(text, voice or "af_heart", speed, self.voices)
         accent = "en-gb" if voice.startswith("b") else "en-us"  # a British voice says a US "hot" as "heart"
         tokens = [self._vocabulary[symbol] for symbol in phonemes(text, accent) if symbol in self._vocabulary]
         if not 0 < len(tokens) < STYLE_SHAPE[0]:
@@ -117,7 +118,7 @@ class KokoroSpeaker:
             raise InputError(f"{self._styles[voice]} is not a Kokoro voice; {_VOICES_HINT}")
         style = styles.reshape(STYLE_SHAPE)[[len(tokens)]]
         inputs = {"tokens": np.array([[0, *tokens, 0]]), "style": style, "speed": np.array([speed], np.float32)}
-        return _trimmed(np.asarray(self._model.run(None, inputs)[0], dtype=np.float32).ravel(), text)
+        return trimmed(np.asarray(self._model.run(None, inputs)[0], dtype=np.float32).ravel(), text)
 
 
 def phonemes(text: str, accent: str = "en-us") -> str:
@@ -143,7 +144,8 @@ def _espeak_version() -> str:
     return number.group().decode() if number else "unknown"
 
 
-def _checked(text: str, voice: str, speed: float, voices: Sequence[str]) -> str:
+def checked(text: str, voice: str, speed: float, voices: Sequence[str]) -> str:
+    """The voice, if it is one of `voices` and the rest can be said as well; for every speaker."""
     if voice not in voices:
         raise unknown_name("voice", voice, voices)
     if not 0.5 <= speed <= 2:
@@ -153,7 +155,8 @@ def _checked(text: str, voice: str, speed: float, voices: Sequence[str]) -> str:
     return voice
 
 
-def _trimmed(audio: Audio, text: str) -> Audio:
+def trimmed(audio: Audio, text: str) -> Audio:
+    """[n] from its first to its last sound; InputError where there is none."""
     edges = sound_edges(audio, floor_db=-60)
     if edges.end == 0:
         raise InputError(f"{text[:60]!r} came out silent; check that it is English")
@@ -183,14 +186,25 @@ class CachedSpeaker:
         self.voices = speaker.voices
 
     def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
-        import soundfile
+        return read_channel(self.file(text, voice, speed))
 
+    def file(self, text: str, voice: str | None = None, speed: float = 1.0) -> Path:
+        """Where `text` lies as sound, made if it was never said before."""
         name = hashlib.sha256(repr((self.source, voice, round(speed, 4), text)).encode()).hexdigest()
         path = self._folder / name[:2] / f"{name}.flac"
         if not path.exists():
             audio = self._speaker.say(text, voice, speed)
             path.parent.mkdir(parents=True, exist_ok=True)
-            encoded = io.BytesIO()
-            soundfile.write(encoded, to_pcm16(audio), SAMPLE_RATE, format="FLAC")
-            write_whole(path, encoded.getvalue())
-        return read_channel(path)
+            write_whole(path, flac_of(audio))
+        return path
+
+
+def speech_cache() -> Path:
+    """The user's folder for speech that is made once: duologue/speech in XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duologue" / "speech"
+
+
+def default_speaker() -> Speaker:
+    """Kokoro where DUOLOGUE_KOKORO_VOICES names the folder of its voices, else espeak-ng."""
+    voices = os.environ.get("DUOLOGUE_KOKORO_VOICES")
+    return KokoroSpeaker(Path(voices)) if voices else EspeakSpeaker()

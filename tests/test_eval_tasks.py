@@ -1,6 +1,7 @@
 """Suites, question tables and folders: right input gives exact samples, any other input one clear error."""
 
 import contextlib
+import csv
 import json
 import os
 from pathlib import Path
@@ -13,11 +14,13 @@ from hypothesis import strategies as st
 
 from builders import DATA, SPOKEN, tone
 from eval.activity import SileroActivity
+from eval.tasks.check import check
 from eval.tasks.folder import read_folder
 from eval.tasks.questions import read_questions
 from eval.tasks.spoken import make
 from eval.tasks.suite import load_suite, shipped_suites
 from eval.tasks.user import render
+from model.tiny.world import load_world
 from protocols.audio import read_channel, read_sound
 from protocols.duplex import Audio
 from protocols.errors import InputError
@@ -310,3 +313,26 @@ def test_texts_that_cannot_be_spoken_say_why(tmp_path: Path, items: str, says: s
     (tmp_path / "texts.yaml").write_text(f"items: {items}\n")
     with pytest.raises(InputError, match=says):
         make(tmp_path, Beep())
+
+
+def test_an_answer_is_interrupted_in_the_voice_of_the_question(detector: SileroActivity) -> None:
+    suite = load_suite("world", detector)
+    found = [s for s in suite.samples if s.task == "interruptions"]
+    assert len(found) == 60
+    for sample in found:
+        turn, interruption = sample.events
+        question, over = sample.cues
+        assert (turn.kind, turn.cue, question.after_agent) == ("turn", None, None)
+        assert (interruption.kind, interruption.cue, over.after_agent) == ("interruption", 1, 0.4)
+        assert over.at >= turn.end
+        assert interruption.label in load_world().stop
+        assert sample.length >= interruption.end
+        check(sample)
+    voices = {row["Id"]: row["Voice"] for row in table(suite.root / "stop")}
+    for sample in found:
+        assert f"voice:{voices[Path(sample.cues[1].path).stem]}" in sample.tags
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "questions.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))

@@ -1,14 +1,17 @@
 """Spoken questions from a folder: a TSV with the columns Questions, Answer and Wav Filename, and the sound files.
 
 That is the layout of Llama Questions; singular and plural column names both count, and further columns are
-optional: Id (else the file's stem), Speech start and Speech end (else an activity detector finds them), Voice.
+optional: Id (else the file's stem), Speech start and Speech end (else an activity detector finds them), Voice, and Role
+(what else than a question a row is, see `eval.tasks.material`; only questions need an answer).
 Several accepted answers are separated by " | ". Sound files lie beside the TSV or in its `wav` folder.
 """
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from eval.tasks.aloud import Watch, unwatched
 from protocols.audio import Sound, channel_of, read_sound
 from protocols.contracts import ActivityDetector
 from protocols.duplex import SAMPLE_RATE
@@ -16,7 +19,7 @@ from protocols.errors import InputError
 from protocols.timeline import Span
 
 COLUMNS = {"question": "question", "questions": "question", "answer": "answer", "answers": "answer",
-           "wav filename": "file", "wav": "file", "id": "id", "voice": "voice",
+           "wav filename": "file", "wav": "file", "id": "id", "voice": "voice", "role": "role",
            "speech start": "start", "speech end": "end"}  # fmt: skip
 NEEDED = {"question": "Questions", "answer": "Answer", "file": "Wav Filename"}
 
@@ -32,6 +35,7 @@ class Question(NamedTuple):
     speech: Span
     speech_source: str
     voice: str | None
+    role: str | None = None
 
 
 class Questions(NamedTuple):
@@ -41,13 +45,27 @@ class Questions(NamedTuple):
     notes: list[str]
 
 
-def read_questions(folder: Path, detector: ActivityDetector) -> Questions:
-    """The folder's questions, checked."""
+def read_questions(
+    folder: Path, detector: ActivityDetector, limit: int | None = None, watch: Watch = unwatched
+) -> Questions:
+    """The folder's questions, or the first so many, checked."""
     table = _table_of(folder)
+    rows = _rows(table)[:limit]
+    with watch("reading", len(rows)) as step:
+        return _read(folder, table, rows, detector, step)
+
+
+def _read(
+    folder: Path,
+    table: Path,
+    rows: list[tuple[int, dict[str, str]]],
+    detector: ActivityDetector,
+    step: Callable[[int], None],
+) -> Questions:
     questions: list[Question] = []
     rates: dict[int, int] = {}
     seen: dict[str, int] = {}
-    for number, row in _rows(table):
+    for done, (number, row) in enumerate(rows, 1):
         file = _find(folder, row["file"], table, number)
         name = row.get("id") or file.stem
         if name in seen:
@@ -56,6 +74,7 @@ def read_questions(folder: Path, detector: ActivityDetector) -> Questions:
         sound = read_sound(file)
         rates[sound.sample_rate] = rates.get(sound.sample_rate, 0) + 1
         questions.append(_question(name, row, file, sound, detector, f"{table}, line {number}"))
+        step(done)
     if not questions:
         raise InputError(f"{table} holds no questions")
     notes = [f"{n} recordings converted from {rate} Hz to {SAMPLE_RATE} Hz" for rate, n in rates.items()
@@ -78,9 +97,10 @@ def _question(
             raise InputError(f"{where}: no speech was found in {file}")
         speech, source = Span(spans[0].start, spans[-1].end), detector.source
     answers = tuple(a.strip() for a in row["answer"].split(" | ") if a.strip())
-    if not answers:
+    if not answers and not row.get("role"):
         raise InputError(f"{where}: the answer is empty")
-    return Question(name, row["question"].strip(), answers, file, duration, speech, source, row.get("voice") or None)
+    voice, role = row.get("voice") or None, row.get("role") or None
+    return Question(name, row["question"].strip(), answers, file, duration, speech, source, voice, role)
 
 
 def _table_of(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from protocols.config import read_yaml
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import DuologueError, InputError
-from protocols.store import to_pcm16
+from protocols.store import flac_of
 
 USER_VOICES = ("af_heart", "am_fenrir", "bf_emma", "am_puck", "af_bella", "bm_george")
 AGENT_VOICE = "am_michael"
@@ -70,7 +70,7 @@ def deal_voices(n: int, seed: int = SEED) -> list[str]:
     return dealt
 
 
-def speak(speaker: Speaker, text: str, voice: str) -> Audio:
+def speak(speaker: Speaker, text: str, voice: str | None) -> Audio:
     """`text` at the house's level, [n]; real decay fills the two margins, and zeros where there is none."""
     audio = np.pad(speaker.say(text, voice), MARGIN)
     start, end = sound_edges(audio, FLOOR_DB)
@@ -80,9 +80,7 @@ def speak(speaker: Speaker, text: str, voice: str) -> Audio:
 
 def write(path: Path, audio: Audio) -> tuple[str, str, str]:
     """Write 16-bit FLAC; its name, and the start and end of the speech in seconds, as the tables hold them."""
-    import soundfile
-
-    soundfile.write(path, to_pcm16(audio), SAMPLE_RATE, format="FLAC")
+    path.write_bytes(flac_of(audio))
     return path.name, f"{MARGIN / SAMPLE_RATE:.3f}", f"{(len(audio) - MARGIN) / SAMPLE_RATE:.3f}"
 
 
