@@ -1,0 +1,1 @@
+"""Preference pairs to look at: one page with both continuations of each pair."""

@@ -1,0 +1,1 @@
+"""Raw talks to preference pairs: what was wrong, what would have been right, and the frame where the two part."""

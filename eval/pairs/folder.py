@@ -1,0 +1,125 @@
+"""A folder of recordings as raw talks: two-channel files (left agent, right user) or ID.agent and ID.user beside each
+other, with or without alignments in ID.json as moshi-finetune lays them out:
+
+    {"alignments": [["hello", [0.5, 0.8], "SPEAKER_MAIN"], ...]}
+
+SPEAKER_MAIN is the agent; every other speaker is the user. Given alignments are also when each side speaks, if both
+sides have some; otherwise a detector listens. A transcriber writes down what no alignment gives, if there is one.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from eval.metrics.base import Heard
+from eval.pairs.events import words_as_speech
+from eval.pairs.runs import with_events
+from eval.pairs.settings import PairSettings
+from eval.pairs.source import Name
+from eval.pairs.talks import Exclusion, RawTalk
+from protocols.audio import read_sound, resample
+from protocols.contracts import ActivityDetector, Transcriber
+from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.errors import InputError
+from protocols.records import CHANNELS, Activity, Conversation, Listening, Recording, Sample, Transcript, Word
+from protocols.store import sha256_of
+
+SOUNDS = {".wav", ".flac", ".ogg", ".opus"}
+MAIN = "SPEAKER_MAIN"
+
+
+class _Aligned(msgspec.Struct):
+    """ID.json; what else it holds is not ours."""
+
+    alignments: list[tuple[str, tuple[float, float], str]] = []
+
+
+class FolderTalks:
+    """A Source over a folder of recordings."""
+
+    def __init__(
+        self, folder: Path, detector: ActivityDetector, transcriber: Transcriber | None, settings: PairSettings
+    ) -> None:
+        if not folder.is_dir():
+            raise InputError(f"no folder of recordings at {folder}")
+        self.folder, self.settings = folder, settings
+        self._detector, self._transcriber = detector, transcriber
+        self.source = f"folder:{folder.resolve().name}:{detector.source}"
+
+    def names(self) -> Iterator[Name]:
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix.lower() in SOUNDS and not path.stem.endswith(".user"):
+                name = path.stem.removesuffix(".agent")
+                yield Name(f"{self.folder.resolve().name}/{name}", path.name, self._sha256(path))
+
+    def _sha256(self, path: Path) -> str:
+        files = [path, self._other(path)] if path.stem.endswith(".agent") else [path]
+        return hashlib.sha256("".join(sha256_of(p) for p in files if p.exists()).encode()).hexdigest()
+
+    def _other(self, path: Path) -> Path:
+        return path.with_name(f"{path.stem.removesuffix('.agent')}.user{path.suffix}")
+
+    def read(self, name: Name) -> RawTalk | Exclusion:
+        path = self.folder / name.key
+        try:
+            audio = self._audio(path)
+            agent, user = self._words(path.with_name(path.stem.removesuffix(".agent") + ".json"))
+        except InputError as error:
+            reason = "missing_side" if "side" in str(error) else "unreadable"
+            return Exclusion(name.id, reason, str(error))  # type: ignore[arg-type]
+        agent, user = self._transcribed(audio, agent, user)
+        if agent and user:
+            spans = [words_as_speech(words) for words in (agent, user)]
+            source = "alignments"
+        else:
+            spans = [self._detector.spans(channel, SAMPLE_RATE) for channel in audio]
+            source = self._detector.source
+        duration = audio.shape[1] / SAMPLE_RATE
+        recording = Recording(path.name, SAMPLE_RATE, audio.shape[1], name.sound_sha256 or "")
+        said = (Transcript("agent", source, agent),) if agent else ()
+        talk = Conversation(name.id, 0, self.source, 0, recording, transcripts=said)
+        activity = tuple(Activity(c, source, s) for c, s in zip(CHANNELS, spans, strict=True))
+        heard = Heard(Sample(name.id, "folder", (), duration), talk, Listening(name.id, 0, activity), duration)
+        events = with_events(heard, user, self.settings)
+        return RawTalk(name.id, events, None, user, str(path.resolve()))
+
+    def _audio(self, path: Path) -> Audio:
+        """Both sides at 24 kHz, [2, n]; the shorter of two files is filled with silence."""
+        sound = read_sound(path)
+        if path.stem.endswith(".agent"):
+            other = self._other(path)
+            if not other.exists():
+                raise InputError(f"{path.name} has no user's side beside it ({other.name})")
+            sounds = [sound, read_sound(other)]
+            sides = [resample(s.samples[0], s.sample_rate, SAMPLE_RATE) for s in sounds]
+        elif sound.samples.shape[0] != 2:
+            raise InputError(f"{path.name} has {sound.samples.shape[0]} channel(s): one side is missing")
+        else:
+            sides = [resample(channel, sound.sample_rate, SAMPLE_RATE) for channel in sound.samples]
+        n = max(len(side) for side in sides)
+        return np.stack([np.pad(side, (0, n - len(side))) for side in sides])
+
+    def _words(self, path: Path) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
+        if not path.exists():
+            return (), ()
+        try:
+            given = msgspec.json.decode(path.read_bytes(), type=_Aligned).alignments
+            words = [(Word(text, start, end), who) for text, (start, end), who in given]
+        except (OSError, msgspec.MsgspecError, ValueError) as error:
+            raise InputError(f"{path.name} is not a file of alignments: {error}") from error
+        ordered = sorted(words, key=lambda pair: (pair[0].start, pair[0].end))
+        return tuple(w for w, who in ordered if who == MAIN), tuple(w for w, who in ordered if who != MAIN)
+
+    def _transcribed(
+        self, audio: Audio, agent: tuple[Word, ...], user: tuple[Word, ...]
+    ) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
+        if self._transcriber is None:
+            return agent, user
+        out = []
+        for channel, words in zip(audio, (agent, user), strict=True):
+            heard = self._detector.spans(channel, SAMPLE_RATE) if not words else ()
+            out.append(words or self._transcriber.words(channel, SAMPLE_RATE, heard))
+        return out[0], out[1]
