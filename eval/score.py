@@ -4,31 +4,37 @@ A talk that failed, was never heard, or whose recording is broken gets a score w
 task asks for: it is counted, and the reason is written beside it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from eval.metrics import metric
 from eval.metrics.base import Heard, Metric, Reading
 from protocols.errors import StoreError
-from protocols.records import Conversation, Key, Listening, Sample, Score
+from protocols.records import Conversation, GuardKind, Key, Listening, Sample, Score
 from protocols.store import Run
 
-BROKEN = {"swapped": "agent and user channel are swapped", "user_silent": "the user's channel is silent"}
+BROKEN: dict[GuardKind, str] = {
+    "swapped": "agent and user channel are swapped",
+    "user_silent": "the user's channel is silent",
+    "misplaced": "the user does not speak where the sample's turns are",
+    "clipped": "a channel is clipped",
+    "wrong_rate": "a channel plays at a wrong sample rate",
+    "wrong_length": "the agent's channel ends long before the user's",
+}  # a silent agent is no broken recording: every metric has an outcome for it
 
 
-def score(run: Run, metrics: Mapping[str, Sequence[str]]) -> int:
-    """Score every talk of a run by its task's metrics, where the run lacks a score of the same scorer; how many."""
-    have = {(s.key, s.scorer) for s in run.read(Score)}
-    wanted = {task: [metric(name) for name in names] for task, names in metrics.items()}
-    samples = {sample.id: sample for sample in run.read(Sample)}
-    listened = {row.key: row for row in run.read(Listening)}
+def score(run: Run, metrics: Mapping[str, Sequence[str]], find: Callable[[str], Metric] = metric) -> int:
+    """Score every talk of a run by its task's metrics, where its newest score is not of the same scorer; how many.
+
+    What a judge left unscored is scored again: it may be reachable by now.
+    """
+    have = {(s.key, s.metric): None if s.outcome == "unscored" else s.scorer for s in run.read(Score)}
+    wanted = {task: [find(name) for name in names] for task, names in metrics.items()}
     made = 0
     with run.writing() as writing:
         batch: list[Score] = []
-        for talk in latest(run.read(Conversation)):
-            if talk.sample not in samples:
-                raise StoreError(f"{run.path} lacks sample {talk.sample!r}; give the bench command again to repair it")
-            todo = [m for m in wanted.get(samples[talk.sample].task, []) if (talk.key, m.scorer) not in have]
-            batch += scores_of(samples[talk.sample], talk, listened.get(talk.key), todo)
+        for sample, talk, listening in talks_of(run):
+            todo = [m for m in wanted.get(sample.task, []) if have.get((talk.key, m.info.name)) != m.scorer]
+            batch += scores_of(sample, talk, listening, todo)
             if len(batch) >= 1000:
                 writing.append(*batch)
                 made += len(batch)
@@ -37,16 +43,45 @@ def score(run: Run, metrics: Mapping[str, Sequence[str]]) -> int:
     return made + len(batch)
 
 
+def talks_of(run: Run) -> Iterator[tuple[Sample, Conversation, Listening | None]]:
+    """Every talk of a run (its last line) with its sample and what was heard in it."""
+    samples = {sample.id: sample for sample in run.read(Sample)}
+    listened = {row.key: row for row in run.read(Listening)}
+    for talk in latest(run.read(Conversation)):
+        if talk.sample not in samples:
+            raise StoreError(f"{run.path} lacks sample {talk.sample!r}; give the bench command again to repair it")
+        yield samples[talk.sample], talk, listened.get(talk.key)
+
+
+def heard_talks(run: Run) -> Iterator[Heard]:
+    """Every talk of a run that can be read: neither failed nor broken."""
+    for sample, talk, listening in talks_of(run):
+        if talk.recording is not None and listening is not None and _broken(talk, listening) is None:
+            yield Heard(sample, talk, listening, talk.recording.duration)
+
+
+def scores_by(run: Run, metrics: Sequence[Metric]) -> Iterator[Score]:
+    """Scores of every talk of a run by any metrics, whatever its tasks ask for; nothing is written.
+
+    One metric under several thresholds (`eval.metrics.timing.sweep`) gives scores that differ in their scorer.
+    """
+    for sample, talk, listening in talks_of(run):
+        yield from scores_of(sample, talk, listening, metrics)
+
+
 def scores_of(
     sample: Sample, talk: Conversation, listening: Listening | None, metrics: Sequence[Metric]
 ) -> Iterator[Score]:
     """Every score of one talk."""
     broken = _broken(talk, listening)
+    heard = None
+    if broken is None and talk.recording is not None and listening is not None:
+        heard = Heard(sample, talk, listening, talk.recording.duration)
     for m in metrics:
-        if broken is not None or talk.recording is None or listening is None:
+        if heard is None:
             readings = [Reading(None, "broken", broken, event) for event in m.applies(sample)]
         else:
-            readings = m.read(Heard(sample, talk, listening, talk.recording.duration))
+            readings = m.read(heard)
         for r in readings:
             yield Score(
                 sample=sample.id,

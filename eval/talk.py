@@ -1,46 +1,26 @@
-"""One talk in progress: what the user's channel plays next, what the agent has said so far.
+"""One talk in progress: what has been heard and said so far, and the record it becomes.
 
-The user's audio starts after the lead-in; with greeting "wait" it also waits until the agent has been silent for
-`GREETING_SILENCE` (at most `GREETING_LIMIT`), so a system that speaks first is not talked over. The talk lasts
-until the tail after the user's audio is over, or until the system ends it.
+What the user's channel plays next is `eval.channel`'s business. The talk lasts until the tail after the user's audio
+is over, or until the system ends it.
 """
 
-from typing import Literal
-
-import msgspec
 import numpy as np
 
+from eval.channel import User
 from protocols.audio import resample
-from protocols.duplex import SAMPLE_RATE, Audio, Session, Step, SystemInfo, TextPiece
+from protocols.duplex import SAMPLE_RATE, Account, AccountableSession, Audio, Session, Step, SystemInfo, TextPiece
 from protocols.errors import InputError
-from protocols.records import Conversation, Event, Key, Pacing, Recording, Sample, StoredFile, Transcript, Word
-
-GREETING_SILENCE = 1.0
-GREETING_LIMIT = 15.0
-VOICED_LEVEL = 0.01  # RMS above which an agent frame counts as speech
+from protocols.records import Conversation, Key, Pacing, Recording, Sample, StoredFile, Transcript, Word
 
 
 class Talk:
     def __init__(
-        self,
-        sample: Sample,
-        key: Key,
-        seed: int,
-        info: SystemInfo,
-        session: Session,
-        user: Audio,  # [n] at the system's rate
-        lead_in: float,
-        tail: float,
-        greeting: Literal["none", "wait"],
+        self, sample: Sample, key: Key, seed: int, info: SystemInfo, session: Session, user: User, tail: float
     ) -> None:
         self.sample, self.key, self.seed, self.session = sample, key, seed, session
         self._info = info
         self._user = user
-        self._tail = tail
-        self._user_at: int | None = None if greeting == "wait" else round(lead_in * info.sample_rate)
-        self._earliest = round(lead_in * info.sample_rate)
-        self._quiet = 0
-        self._n_frames = 0 if self._user_at is None else self._frames_until_end(self._user_at)
+        self._tail = round(tail * info.sample_rate)
         self._heard: list[Audio] = []
         self._said: list[Audio] = [np.zeros(info.frame_size, np.float32)]
         self._pieces: list[tuple[int, TextPiece]] = []
@@ -48,20 +28,15 @@ class Talk:
         self._late: list[float] = []
         self._steps: list[float] = []
         self.over = False
+        user.hear(self._said[0])
 
     @property
     def started(self) -> bool:
         return bool(self._heard)
 
     def next_frame(self) -> Audio:
-        """The user's next frame, [frame_size]; silence outside the user's audio."""
-        size = self._info.frame_size
-        frame = np.zeros(size, np.float32)
-        if self._user_at is not None:
-            start = len(self._heard) * size - self._user_at
-            low, high = max(start, 0), min(start + size, len(self._user))
-            if low < high:
-                frame[low - start : high - start] = self._user[low:high]
+        """The user's next frame, [frame_size]."""
+        frame = self._user.frame(len(self._heard))
         self._heard.append(frame)
         return frame
 
@@ -80,33 +55,16 @@ class Talk:
         if pace is not None:
             self._late.append(pace[0])
             self._steps.append(pace[1])
-        if self._user_at is None:
-            self._wait_for_silence(step.audio)
-        self.over = self._user_at is not None and len(self._heard) >= self._n_frames
+        self._user.hear(step.audio, step.text)
+        now = len(self._heard) * self._info.frame_size
+        self.over = self._user.ends_at is not None and now >= self._user.ends_at + self._tail
 
     def end(self) -> None:
         """The system has ended the talk before its time."""
         self._heard.pop()
         self.over = True
 
-    def _wait_for_silence(self, said: Audio) -> None:
-        frame = self._info.frame
-        self._quiet = 0 if float(np.sqrt(np.mean(said**2))) > VOICED_LEVEL else self._quiet + 1
-        now = len(self._heard) * self._info.frame_size
-        waited = self._quiet * frame >= GREETING_SILENCE or len(self._heard) * frame >= GREETING_LIMIT
-        if waited and now >= self._earliest:
-            self._user_at = now
-            self._n_frames = self._frames_until_end(now)
-
-    def _frames_until_end(self, user_at: int) -> int:
-        samples = user_at + len(self._user) + round(self._tail * self._info.sample_rate)
-        return -(-samples // self._info.frame_size)
-
     # --- the record ---
-
-    @property
-    def _offset(self) -> float:
-        return (self._user_at or 0) / self._info.sample_rate
 
     def recorded(self) -> Audio:
         """Both channels at 24 kHz, [2, n], on one clock."""
@@ -119,29 +77,35 @@ class Talk:
         return np.stack(self._columns, axis=1) if self._columns else None
 
     def conversation(self, recording: Recording, tokens: StoredFile | None) -> Conversation:
-        offset = self._offset
-        events = tuple(
-            msgspec.structs.replace(event, start=event.start + offset, end=event.end + offset)
-            for event in self.sample.events
-        )
-        words = words_of(self._pieces, self._info.frame)
+        agent = Transcript("agent", "model", words_of(self._pieces, self._info.frame))
+        account = self._account()
+        user = Transcript("user", "model", words_of([(0, piece) for piece in account.heard], 0.0))
         return Conversation(
             sample=self.sample.id,
             take=self.key.take,
             system=self._info.name,
             seed=self.seed,
             recording=recording,
-            user_offset=offset,
-            events=_inside(events, recording.duration),
-            transcripts=(Transcript("agent", "model", words),) if self._info.has_text else (),
+            user_offset=(self._user.starts_at or 0) / self._info.sample_rate,
+            events=self._user.events(recording.duration),
+            transcripts=(*([agent] if self._info.has_text else ()), *([user] if user.words else ())),
             tokens=tokens,
-            pacing=self._pacing(),
+            pacing=self.pacing(),
+            usage=dict(account.usage),
         )
 
     def failed(self, reason: str) -> Conversation:
-        return Conversation(self.sample.id, self.key.take, self._info.name, self.seed, None, reason)
+        name = self._info.name
+        usage = dict(self._account().usage)
+        return Conversation(
+            self.sample.id, self.key.take, name, self.seed, None, reason, pacing=self.pacing(), usage=usage
+        )
 
-    def _pacing(self) -> Pacing | None:
+    def _account(self) -> Account:
+        return self.session.account() if isinstance(self.session, AccountableSession) else Account()
+
+    def pacing(self) -> Pacing | None:
+        """How well the schedule was kept so far; None on the simulated clock."""
         if not self._late:
             return None
         late, steps = np.array(self._late) * 1e3, np.array(self._steps) * 1e3
@@ -170,8 +134,3 @@ def words_of(pieces: list[tuple[int, TextPiece]], frame: float) -> tuple[Word, .
         else:
             words.append(Word(text, start, max(start, end)))
     return tuple(words)
-
-
-def _inside(events: tuple[Event, ...], duration: float) -> tuple[Event, ...]:
-    """Events that had begun when a talk was ended early; the others never happened."""
-    return tuple(event for event in events if event.start < duration)

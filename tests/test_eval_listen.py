@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.scenes import Scene, clips, errors, scene
+from benchmarks.activity import FITTED
+from benchmarks.scenes import Scene, clips, cut, errors, scene
 from builders import DATA, spoken, talk, tone
 from eval.activity import SileroActivity
-from eval.listen import guards, hear
+from eval.listen import guards, hear, length_guard
 from eval.words import (
     Aligner,
     SphinxTranscriber,
@@ -50,6 +51,19 @@ def test_noise_makes_no_speech_and_hides_none(detector: SileroActivity) -> None:
     onset = np.abs(np.concatenate([e.onset for e in found]))
     assert sum(e.missed + e.false for e in found) == 0
     assert np.percentile(onset, 90) <= 60
+
+
+@pytest.mark.parametrize("snr", [20, 10])
+def test_ends_that_can_be_heard_are_found_in_noise(detector: SileroActivity, snr: float) -> None:
+    """Voices on which nothing was fitted, cut where they can still be heard."""
+    rng = np.random.default_rng(0)
+    pool = [cut(c) for c in clips() if c.voice not in FITTED]
+    found = [errors(utterances(detector.spans(s.audio, SAMPLE_RATE)), s.speech)
+             for s in (scene(pool, rng, snr_db=snr) for _ in range(3))]  # fmt: skip
+    onset, offset = (np.abs(np.concatenate([getattr(e, k) for e in found])) for k in ("onset", "offset"))
+    assert sum(e.missed + e.false for e in found) == 0
+    assert np.percentile(onset, 90) <= 70
+    assert np.percentile(offset, 90) <= 70
 
 
 @pytest.mark.parametrize(
@@ -193,16 +207,42 @@ TURN = (Event("turn", 1.0, 2.0, "made"),)
         ([], [(1.0, 2.0)], ("agent_silent",)),
         ([(3.0, 4.0)], [], ("user_silent",)),
         ([(1.0, 2.0)], [(3.0, 4.0)], ("swapped",)),
+        ([(1.0, 2.0)], [], ("swapped",)),
+        ([(3.0, 4.0)], [(2.2, 3.2)], ("misplaced",)),  # the events lie a second off
+        ([(3.0, 4.0)], [(1.5, 3.0)], ()),  # played at 24 kHz what was made at 16 kHz: still half where it should be
+        ([], [(2.2, 3.2)], ("agent_silent", "misplaced")),
+        ([(1.0, 2.0)], [(1.0, 2.0)], ()),  # the agent talks over the user: bad, but not broken
     ],
 )
 def test_a_broken_recording_is_named(agent: list, user: list, found: tuple[str, ...]) -> None:
     audio = np.zeros((2, 24_000), np.float32)
-    assert guards(audio, tuple(Span(*s) for s in agent), tuple(Span(*s) for s in user), TURN) == found
+    assert guards(audio, 24_000, tuple(Span(*s) for s in agent), tuple(Span(*s) for s in user), TURN) == found
 
 
 def test_clipping_is_named() -> None:
     audio = np.stack([np.clip(tone(1, level=3.0), -1, 1), tone(1)])
-    assert "clipped" in guards(audio, (Span(0, 1),), (Span(0, 1),), ())
+    assert guards(audio, 24_000, (Span(0, 1),), (Span(0, 1),), ()) == ("clipped",)
+    assert guards(audio[::-1] / 2, 24_000, (Span(0, 1),), (Span(0, 1),), ()) == ()
+    quiet = np.pad(audio, ((0, 0), (0, 24_000 * 60)))
+    assert guards(quiet, 24_000, (Span(0, 1),), (Span(0, 1),), ()) == ("clipped",)  # silence does not dilute it
+
+
+@pytest.mark.parametrize(
+    ("agent", "user", "found"),
+    [
+        (10.0, 10.0, None),
+        (9.2, 10.0, None),
+        (18.0, 10.0, None),  # it goes on speaking
+        (7.0, 10.0, "wrong_length"),
+        (0.0, 10.0, "wrong_length"),
+        (15.0, 10.0, "wrong_rate"),  # 24 kHz read as 16 kHz
+        (10.0 * 16 / 24, 10.0, "wrong_rate"),
+        (20.0, 10.0, "wrong_rate"),
+        (1.5, 1.0, None),  # half a second says nothing
+    ],
+)
+def test_lengths_that_cannot_be_are_named(agent: float, user: float, found: str | None) -> None:
+    assert length_guard(round(agent * 24_000), round(user * 24_000)) == found
 
 
 def test_hearing_keeps_the_channels_apart(detector: SileroActivity) -> None:

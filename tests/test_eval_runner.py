@@ -84,7 +84,7 @@ def test_a_script_is_exact_to_the_sample(samples: list[Sample], tmp_path: Path) 
 
 def test_takes_have_their_own_seeds_and_names(samples: list[Sample], tmp_path: Path) -> None:
     run = run_in(tmp_path)
-    drive(SilenceSystem(), samples, tmp_path, run, FAST._replace(takes=3))
+    drive(SilenceSystem(), samples, tmp_path, run, FAST._replace(repeats=3))
     talks = list(run.read(Conversation))
     assert {t.key for t in talks} == {Key(f"s{n}", take) for n in range(3) for take in range(3)}
     assert len({t.seed for t in talks}) == 9
@@ -225,7 +225,8 @@ def test_a_system_may_end_the_talk(samples: list[Sample], tmp_path: Path) -> Non
     assert talk.recording is not None
     assert talk.recording.n_samples == 5 * FRAME_SIZE
     assert [w.text for w in talk.transcripts[0].words] == ["ticks", "ticks", "tick"]
-    assert talk.events == ()  # the user's turn at 0.5 s was never reached
+    (turn,) = talk.events  # the user's turn at 0.5 s was never reached
+    assert (turn.start, turn.end, turn.missed) == (0.4, 0.4, "the talk ended before it")
 
 
 def test_other_rates_and_frames_come_out_on_the_same_clock(samples: list[Sample], tmp_path: Path) -> None:
@@ -253,7 +254,7 @@ def test_a_greeting_is_waited_for(samples: list[Sample], tmp_path: Path) -> None
 def test_real_time_keeps_an_absolute_schedule(samples: list[Sample], tmp_path: Path) -> None:
     run = run_in(tmp_path)
     started = time.perf_counter()
-    drive(_Slow(), samples[:1], tmp_path, run, FAST._replace(clock="real-time"))
+    drive(_Slow(), samples[:1], tmp_path, run, FAST._replace(clock="real-time", jitter_limit=9.0))
     spent = time.perf_counter() - started
     talk = next(run.read(Conversation))
     assert talk.pacing is not None
@@ -265,6 +266,17 @@ def test_real_time_keeps_an_absolute_schedule(samples: list[Sample], tmp_path: P
     drive(_Slow(), samples[:1], tmp_path, simulated, FAST)
     other = next(simulated.read(Conversation))
     assert other.recording.sha256 == talk.recording.sha256  # type: ignore[union-attr]
+
+
+def test_a_talk_that_loses_its_schedule_fails_and_says_so(samples: list[Sample], tmp_path: Path) -> None:
+    run = run_in(tmp_path)
+    options = FAST._replace(clock="real-time", jitter_limit=1e-9)
+    assert drive(_Slow(), samples[:1], tmp_path, run, options).failed == 1
+    (talk,) = run.read(Conversation)
+    assert "ms late (99th percentile), more than 0 ms" in (talk.reason or "")
+    assert talk.pacing is not None
+    assert FAST.jitter_gate is None
+    assert FAST._replace(clock="real-time").jitter_gate == FRAME
 
 
 class _Slow(EchoSystem):
@@ -339,12 +351,16 @@ class _TokenSession:
     def close(self) -> None: ...
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_bench_goes_on_where_it_was(tmp_path: Path, sign: signal.Signals) -> None:
-    """Kill the real command in the middle: the run is readable, and the same command finishes it."""
+    """Kill the real command in the middle: the run is readable, and the same command finishes it.
+
+    The system holds 64 talks at a time, so when the first of 96 is over, others have yet to be opened and last seconds.
+    """
     out = tmp_path / "run"
     command = [sys.executable, "-m", "app.cli", "bench", "--system", "echo", "--limit", "4", "--asr", "none"]
-    command += ["--clock", "real-time", "--tail", "0.5", "--out", str(out)]
+    command += ["--clock", "real-time", "--tail", "0.5", "--repeats", "12", "--out", str(out)]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not (out / "conversations.jsonl").exists() and time.monotonic() < deadline:
@@ -352,7 +368,7 @@ def test_a_stopped_bench_goes_on_where_it_was(tmp_path: Path, sign: signal.Signa
     os.kill(first.pid, sign)
     first.communicate(timeout=60)
     talks = list(Run(out).read(Conversation))
-    assert 0 < len(talks) < 8
+    assert 0 < len(talks) < 96
     if sign == signal.SIGINT:
         assert Run(out).info.status == "interrupted"
         assert first.returncode == 130
@@ -360,5 +376,9 @@ def test_a_stopped_bench_goes_on_where_it_was(tmp_path: Path, sign: signal.Signa
     assert second.returncode == 0, second.stderr
     done = list(Run(out).read(Conversation))
     assert done[: len(talks)] == talks
-    assert len({t.key for t in done}) == len(done) == 8
+    assert len({t.key for t in done}) == len(done) == 96
     assert Run(out).info.status == "done"
+    assert Run(out).info.protocol.jitter_limit == FRAME
+    worst = max(t.pacing.late_p99_ms for t in done if t.pacing)
+    assert Run(out).info.pacing is not None
+    assert Run(out).info.pacing.late_p99_ms == worst
