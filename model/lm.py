@@ -28,7 +28,18 @@ from model import lm_layers as parts
 from model.lm_kyutai import LMConfig, read_config, read_weights, write
 from protocols.errors import InputError
 
-__all__ = ["FREE", "NO_INPUT", "Decoding", "DuplexLM", "LMConfig", "LMOutput", "LMStep", "load_kyutai", "save_kyutai"]
+__all__ = [
+    "FREE",
+    "NO_INPUT",
+    "Decoding",
+    "DuplexLM",
+    "LMConfig",
+    "LMOutput",
+    "LMStep",
+    "load_kyutai",
+    "load_weights",
+    "save_kyutai",
+]
 
 NO_INPUT = -1  # in place of a code: the model neither hears nor predicts it
 FREE = -2  # in place of a forced token: the model decides
@@ -136,7 +147,7 @@ class DuplexLM(nn.Module):
         """Hidden states [B, S, dim] of delayed tokens [B, K, S]; `text_head` and `depth` turn them into logits.
 
         attend: another attention, with its own positions, for rows that are not plain sequences (it does what
-        `attend_causally` does there).
+        `attend_causally` does there). One that answers for the last rows only in the last layer gets only those.
         """
         text, audio = delayed[:, :1].mT, delayed[:, 1:].mT
         first_row = torch.arange(self.config.n_q, device=audio.device) * (self.config.card + 1)
@@ -265,7 +276,11 @@ def load_kyutai(folder: Path, dtype: torch.dtype = torch.float32, device: str = 
 
     InputError: a file is missing, cut or not what it should be; a tensor is missing, left over or of another shape.
     """
-    config, path = read_config(folder)
+    return load_weights(*read_config(folder), dtype, device)
+
+
+def load_weights(config: LMConfig, path: Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> DuplexLM:
+    """The model of a configuration, with the weights in Kyutai's safetensors file; InputError as for `load_kyutai`."""
     with torch.device("meta"):
         lm = DuplexLM(config)
     shapes = {name: parameter.shape for name, parameter in lm.named_parameters()}

@@ -143,13 +143,25 @@ KYUTAI = {
 }
 
 
+MOSHI = LMConfig(  # Kyutai's seven billion parameters; a folder of theirs without config.json holds them
+    dim=4096, num_layers=32, num_heads=32, hidden_scale=4.125, n_q=16, dep_q=8, card=2048, text_card=32_000,
+    context=3000, delays=(0, 0, *[1] * 7, 0, *[1] * 7), depformer_dim=1024, depformer_num_layers=6,
+    depformer_num_heads=16, depformer_dim_feedforward=4224, depformer_multi_linear=True,
+)  # fmt: skip
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. A file that holds none raises InputError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
 def read_config(folder: Path) -> tuple[LMConfig, Path]:
     """A checkpoint's configuration, and where its weights are. A file that cannot be used raises InputError."""
     path = folder / "config.json"
-    try:
-        data = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    data = read_json(path)
     return LMConfig.from_kyutai(data, str(path)), folder / str(data.get("moshi_name", WEIGHTS))
 
 

@@ -9,7 +9,7 @@ of it once. Nothing here knows of delays, sessions or files.
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,16 @@ from model.lm_kyutai import LMConfig
 
 Map = Callable[[Tensor], Tensor]
 Linear = partial(nn.Linear, bias=False)
-Attend = Callable[[int, Tensor], Tensor]  # layer number, its qkv [B, T, 3 * dim] -> what was attended to [B, T, dim]
+# Layer number, its qkv [B, T, 3 * dim] -> what was attended to [B, T, dim]; or of the last rows only, [B, t, dim],
+# and then only these go on.
+Attend = Callable[[int, Tensor], Tensor]
 Choose = Callable[[int, Tensor], Tensor]  # codebook number, its logits [B, card] -> the chosen codes [B]
 
 
 def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
-    """x [..., dim] over its root mean square, computed in float32."""
-    return functional.rms_norm(x.float(), scale.shape, scale.float(), 1e-8).to(x.dtype)
+    """x [..., dim] over its root mean square, computed in float32 or wider."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return functional.rms_norm(x.to(wide), scale.shape, scale.to(wide), 1e-8).to(x.dtype)
 
 
 def embed(table: Tensor, rows: Tensor) -> Tensor:
@@ -38,7 +41,20 @@ def embed(table: Tensor, rows: Tensor) -> Tensor:
     return total.view(*rows.shape[:-1], -1)
 
 
-def rotations(position: Tensor, config: LMConfig) -> Tensor:
+class Heads(Protocol):
+    """What rotary phases hang on."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def num_heads(self) -> int: ...
+
+    @property
+    def max_period(self) -> float: ...
+
+
+def rotations(position: Tensor, config: Heads) -> Tensor:
     """Rotary phases (RoPE, arXiv 2104.09864) of position [B, T] as unit complex numbers [B, 1, T, D / 2]."""
     width = config.dim // config.num_heads
     pair = torch.arange(width // 2, device=position.device, dtype=torch.float32)
@@ -51,7 +67,8 @@ def split_heads(qkv: Tensor, heads: int, rotation: Tensor | None = None) -> tupl
     qkv = qkv.view(*qkv.shape[:2], 3, heads, -1).permute(2, 0, 3, 1, 4)
     qk, v = qkv.split_with_sizes((2, 1))
     if rotation is not None:
-        pairs = torch.view_as_complex(qk.float().view(*qk.shape[:-1], -1, 2))
+        wide = qk.to(torch.promote_types(qk.dtype, torch.float32))
+        pairs = torch.view_as_complex(wide.view(*qk.shape[:-1], -1, 2))
         qk = torch.view_as_real(pairs * rotation).flatten(-2).to(qkv.dtype)
     q, k = qk.unbind()
     return q, k, v.squeeze(0)
@@ -142,8 +159,9 @@ class Block(nn.Module):
 
 
 def transform(x: Tensor, w: Weights, attend: Map) -> Tensor:
-    """What a block does to x [..., dim]."""
-    x = x + w.out(attend(w.qkv(rms_norm(x, w.norm_attention))))
+    """What a block does to x [..., dim], or to its last rows where only those were attended for."""
+    seen = attend(w.qkv(rms_norm(x, w.norm_attention)))
+    x = x[..., -seen.shape[-2] :, :] + w.out(seen)
     gate, up = w.gate_up(rms_norm(x, w.norm_feed)).chunk(2, -1)
     return x + w.down(functional.silu(gate) * up)
 

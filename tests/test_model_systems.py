@@ -61,6 +61,13 @@ def test_a_script_before_the_first_frame_is_refused() -> None:
         ScriptedSystem("x", {"s": [Line(0.01, tone(1.0))]}).open(0, "s")
 
 
+@pytest.mark.parametrize("at", [0.1, 0.3333, 1.23457])
+def test_every_word_of_a_line_is_written(at: float) -> None:
+    session = ScriptedSystem("x", {"s": [Line(at, tone(1.0), "one two three")]}).open(0, "s")
+    steps = [session.step(np.zeros(FRAME_SIZE, np.float32)) for _ in range(40)]
+    assert [piece.text for step in steps for piece in step.text] == [" one", " two", " three"]
+
+
 def test_a_sample_without_a_script_is_refused() -> None:
     with pytest.raises(InputError, match="no script"):
         ScriptedSystem("x", {}).open(0, "s")

@@ -67,7 +67,7 @@ class ScriptedSession:
             a, b = max(self._starts[i], start), min(self._ends[i], end)
             if a < b:
                 audio[a - start : b - start] += line.audio[a - self._starts[i] : b - self._starts[i]]
-                text += [p for p in self._pieces[i] if a <= (p.start or 0.0) * SAMPLE_RATE < b]
+                text += [p for p in self._pieces[i] if a <= round((p.start or 0.0) * SAMPLE_RATE) < b]
         return Step(audio, tuple(text))
 
     def _hear(self, frame: Audio, heard_from: int, now: int) -> None:

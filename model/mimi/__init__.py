@@ -1,0 +1,1 @@
+"""Mimi, the codec of Kyutai's models: read from their files, streamed exactly, on a processor or a GPU."""
