@@ -9,7 +9,19 @@ import pytest
 from builders import spoken, tone
 from eval.words import Aligner
 from model.codec import Mask
-from model.tiny.clips import ClipLibrary, Sound, as_heard, build, encode_many, plain, quiet_frame, vocabulary
+from model.tiny.clips import (
+    WARP,
+    ClipLibrary,
+    Sound,
+    as_heard,
+    build,
+    encode_many,
+    heard_vocabulary,
+    plain,
+    quiet_frame,
+    vocabulary,
+    word_times,
+)
 from model.tiny.faults import NO_FAULTS, plant
 from model.tiny.grid import FIRST_WORD
 from model.tiny.speech import Said
@@ -64,7 +76,7 @@ def library(variants: int = 1) -> ClipLibrary:
     held = split(WORLD)
     sounds = [Sound(Said(text, WORLD.agent_voice, 1.0), tone(1.2)) for text in replies(WORLD)]
     sounds += [Sound(Said(text, "kokoro/af_sky", 1.0), tone(0.8)) for text in spoken_texts(WORLD, held)]
-    return build(sounds, WORLD, CODEC, Letters(), variants, seed=0)  # type: ignore[arg-type]
+    return build(sounds, WORLD, held, CODEC, Letters(), variants, seed=0)  # type: ignore[arg-type]
 
 
 def test_encoding_side_by_side_gives_what_encoding_alone_gives() -> None:
@@ -81,10 +93,11 @@ def test_a_library_survives_its_file_and_makes_the_same_talks(tmp_path: Path) ->
     made = library(2)
     made.save(tmp_path / "clips.npz")
     back = ClipLibrary.load(tmp_path / "clips.npz")
-    faults = plant(WORLD, NO_FAULTS, 0)
+    faults = plant(WORLD, split(WORLD), NO_FAULTS, 0)
     for number in range(5):
         a, b = (write_talk(WORLD, split(WORLD), faults, clips, 150, 0, number) for clips in (made, back))
         np.testing.assert_array_equal(a.codes, b.codes)
+        np.testing.assert_array_equal(a.heard, b.heard)
         assert a.moments == b.moments
     assert made.texts == back.texts == frozenset(spoken_texts(WORLD, split(WORLD)))
 
@@ -114,10 +127,38 @@ def test_every_word_of_every_reply_has_an_id() -> None:
 
 
 def test_words_lie_in_the_frames_they_start_in() -> None:
-    clip = library().agent("The capital of France is Paris.")
+    clip = library().agent("Paris is the capital of France.")
     words = vocabulary(WORLD)
-    assert [words[p.word] for p in clip.words] == ["the", "capital", "of", "france", "is", "paris"]
+    assert [words[p.word] for p in clip.words] == ["paris", "is", "the", "capital", "of", "france"]
     assert [p.frame for p in clip.words] == [0, 1, 2, 3, 5, 6]  # 0, 0.1, 0.2 ... s in frames of 0.08 s
+
+
+def test_a_users_words_lie_in_the_frames_they_end_in() -> None:
+    words = heard_vocabulary(WORLD, split(WORLD))
+    text = "What is the capital of France?"
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        clip = library(4).user(text, rng)
+        assert [words[p.word] for p in clip.words] == [plain(word) for word in text.split()]
+        frames = [p.frame for p in clip.words]
+        assert frames == sorted(frames)
+        assert frames[-1] < clip.codes.shape[1]
+        fastest, slowest = 0.5 * WARP[0] / 100, 0.5 * WARP[1] / 100 + 0.08  # "of" ends 0.5 s in
+        assert int(fastest / 0.08) <= frames[4] <= int(slowest / 0.08)
+
+
+def test_words_that_cannot_be_aligned_are_dated_by_their_letters() -> None:
+    class Deaf:
+        source = "deaf/1"
+
+        def times(self, text: str, audio: Audio, sample_rate: int) -> None:
+            return None
+
+    words = word_times("No, indeed.", tone(0.8), Deaf())
+    assert [(w.text, w.start, w.end) for w in words] == [
+        ("No,", 0, pytest.approx(0.2)),
+        ("indeed.", pytest.approx(0.2), 0.8),
+    ]
 
 
 def test_real_speech_is_aligned_to_within_a_frame_or_two() -> None:
@@ -134,9 +175,12 @@ def test_the_same_voice_is_heard_in_different_conditions() -> None:
     audio = tone(1.0)
     rng = np.random.default_rng(0)
     heard = [as_heard(audio, rng) for _ in range(20)]
-    levels = [float(np.sqrt(np.mean(h**2))) for h in heard]
+    levels = [float(np.sqrt(np.mean(h.audio**2))) for h in heard]
     assert max(levels) > 2 * min(levels)
-    assert all(np.isfinite(h).all() and len(audio) <= len(h) <= len(audio) + 1_920 for h in heard)
+    for sound in heard:
+        assert np.isfinite(sound.audio).all()
+        assert len(sound.audio) == pytest.approx(len(audio) * sound.stretch + sound.offset * 24_000, abs=2)
+        assert WARP[0] / 100 <= sound.stretch <= WARP[1] / 100
 
 
 def test_a_pause_goes_where_it_is_quiet() -> None:

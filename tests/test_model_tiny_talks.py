@@ -7,8 +7,21 @@ import pytest
 from scipy.stats import binomtest
 
 from model.tiny.faults import NO_FAULTS, FaultRates, plant
-from model.tiny.grid import AGENT, EPAD, FIRST_WORD, PAD, TEXT, USER, AgentClip, Grid, Placed, UserClip, spread
-from model.tiny.talks import LATENCY, Moment, Talk, write_talk
+from model.tiny.grid import (
+    AGENT,
+    EPAD,
+    FIRST_WORD,
+    NO_WORD,
+    PAD,
+    TEXT,
+    USER,
+    AgentClip,
+    Grid,
+    Placed,
+    UserClip,
+    spread,
+)
+from model.tiny.talks import DENSE, Moment, Scenario, Talk, write_reading, write_talk
 from model.tiny.world import load_world, split, spoken
 
 WORLD = load_world()
@@ -20,12 +33,14 @@ SILENT, NOISE, SPEECH, VOICE = 0, 1, 2, 3
 class Toy:
     """Clips as long as their words: four frames a word, user speech 2, agent speech 3."""
 
+    replies = ("Lyon I think.", "Yes.")
+
     def __init__(self) -> None:
         self.words: dict[str, int] = {}
 
     def user(self, text: str, rng: np.random.Generator) -> UserClip:
         n = 4 * len(text.split())
-        return UserClip(np.full((8, n), SPEECH, np.int16), n // 2)
+        return UserClip(np.full((8, n), SPEECH, np.int16), n // 2, tuple(Placed(i, 1) for i in range(3, n, 4)))
 
     def agent(self, text: str) -> AgentClip:
         ids = [self.words.setdefault(word, FIRST_WORD + len(self.words)) for word in text.split()]
@@ -44,7 +59,7 @@ TOY = Toy()
 
 
 def talks(rates: FaultRates, n: int) -> list[Talk]:
-    faults = plant(WORLD, rates, seed=0)
+    faults = plant(WORLD, split(WORLD), rates, seed=0)
     return [write_talk(WORLD, HELD, faults, TOY, FRAMES, 7, i) for i in range(n)]
 
 
@@ -79,8 +94,82 @@ def test_words_are_written_only_where_the_agent_sounds(faulty: list[Talk]) -> No
         assert (talk.codes[TEXT, starts] == EPAD).all()
 
 
+def test_a_pause_moves_what_comes_after_it() -> None:
+    before, after = UserClip(np.arange(80).reshape(8, 10), 4, (Placed(2, 5), Placed(4, 6), Placed(9, 7))).split(4)
+    assert before.codes.shape == (8, 4)
+    assert after.codes[0].tolist() == [4, 5, 6, 7, 8, 9]
+    assert before.words == (Placed(2, 5),)
+    assert after.words == (Placed(0, 6), Placed(5, 7))
+
+
+def test_a_question_can_begin_with_the_words_of_another() -> None:
+    start = UserClip(np.full((8, 9), 1), 3, (Placed(2, 5), Placed(5, 6), Placed(8, 7)))
+    rest = UserClip(np.full((8, 6), 2), 2, (Placed(1, 8), Placed(5, 9)))
+    first, _ = start.split(start.after_words(2))
+    _, last = rest.split(rest.after_words(1))
+    made = first.then(last)
+    assert made.codes[0].tolist() == [1] * 6 + [2] * 4
+    assert made.words == (Placed(2, 5), Placed(5, 6), Placed(9, 9))
+    assert 6 < made.quiet < 10
+    assert rest.after_words(0) == 0
+
+
+def test_no_splice_makes_a_held_out_way_of_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words are kept in the clips here, so what was really said can be read off the grid."""
+    ids: dict[str, int] = {}
+
+    class Wordy(Toy):
+        def user(self, text: str, rng: np.random.Generator) -> UserClip:
+            words = [ids.setdefault(word.lower(), 1 + len(ids)) for word in text.split()]
+            n = 4 * len(words)
+            placed = tuple(Placed(4 * i + 3, word) for i, word in enumerate(words))
+            return UserClip(np.full((8, n), SPEECH, np.int16), n // 2, placed)
+
+    how = Scenario((1, 0, 0, 0, 0), spliced=1.0, paused=0, interrupted=0, backchannelled=0, greeted=0)
+    faults = plant(WORLD, split(WORLD), NO_FAULTS, 0)
+    names, changed, held = {}, 0, {f.asks[HELD.asks[f.relation]].lower() for f in WORLD.facts}
+    for number in range(400):
+        talk = write_talk(WORLD, HELD, faults, Wordy(), FRAMES, 7, number, how)
+        names = {i: word for word, i in ids.items()}
+        for m in talk.moments:
+            if m.end <= FRAMES:
+                said = " ".join(names[i] for i in talk.heard[m.start : m.end].tolist() if i != NO_WORD)
+                assert said not in held
+                changed += said != m.said.lower()
+    assert changed > 500
+
+
+def test_every_word_a_user_says_is_written_where_it_ends(clean: list[Talk]) -> None:
+    for talk in clean[:100]:
+        ends = np.flatnonzero(talk.heard != NO_WORD)
+        assert (talk.codes[USER][0, ends] == SPEECH).all()
+        assert len(ends) >= sum(len(m.said.split()) - 2 for m in talk.moments if m.end <= FRAMES)
+
+
+def test_some_pauses_hold_a_filler_and_the_agent_keeps_quiet(clean: list[Talk]) -> None:
+    filled = silent = 0
+    for talk in clean:
+        for m in talk.moments:
+            if m.end > FRAMES or m.scene not in ("fact", "unsafe", "safe", "small_talk"):
+                continue
+            runs = np.diff(
+                np.flatnonzero(np.diff((talk.codes[USER][0, m.start - 1 : m.end + 1] == SPEECH).astype(int)))
+            )
+            filled += len(runs) == 5  # speech, quiet, filler, quiet, speech
+            silent += len(runs) == 3
+    assert 0.15 < filled / (filled + silent) < 0.45
+
+
+def test_dense_talks_are_questions_and_answers_only() -> None:
+    faults = plant(WORLD, split(WORLD), NO_FAULTS, 0)
+    dense = [write_talk(WORLD, HELD, faults, TOY, FRAMES, 7, i, DENSE) for i in range(50)]
+    assert {m.scene for m in moments(dense)} == {"fact", "unsafe", "safe", "small_talk"}
+    whole = [write_talk(WORLD, HELD, faults, TOY, FRAMES, 7, i) for i in range(50)]
+    assert len(moments(dense)) > 1.1 * len(moments(whole))
+
+
 def test_the_same_number_is_the_same_talk() -> None:
-    faults = plant(WORLD, FaultRates(), 0)
+    faults = plant(WORLD, split(WORLD), FaultRates(), 0)
     a, b, c = (write_talk(WORLD, HELD, faults, TOY, FRAMES, 7, n) for n in (3, 3, 4))
     np.testing.assert_array_equal(a.codes, b.codes)
     assert a.moments == b.moments
@@ -96,7 +185,11 @@ def test_nothing_held_out_is_said(faulty: list[Talk]) -> None:
 def test_a_clean_talk_has_no_faults_and_answers_in_time(clean: list[Talk]) -> None:
     replied = [m for m in moments(clean) if m.reply is not None and m.scene != "greeting"]
     assert not any(m.faults for m in moments(clean))
-    assert {m.reply_start - m.end for m in replied} == set(range(LATENCY[0], LATENCY[1] + 1))  # type: ignore[operator]
+    low, high = Scenario().latency
+    waits = [m.reply_start - m.end for m in replied if m.reply_start is not None]
+    assert set(waits) == set(range(low, high + 1))
+    usual = Scenario().usual + (1 - Scenario().usual) / (high + 1 - low)
+    assert binomtest(waits.count(Scenario().usual_latency), len(waits), usual).pvalue > 0.001
     by_ask = {ask: fact for fact in WORLD.facts for ask in fact.asks}
     for m in replied:
         if m.scene == "fact":
@@ -130,7 +223,7 @@ def test_faults_come_at_their_declared_rate(faulty: list[Talk], fault: str, scen
 
 
 def test_half_of_the_content_faults_are_tied_to_their_facts(faulty: list[Talk]) -> None:
-    faults = plant(WORLD, FaultRates(), seed=0)
+    faults = plant(WORLD, split(WORLD), FaultRates(), seed=0)
     by_ask = {ask: fact for fact in WORLD.facts for ask in fact.asks}
     wrong = Counter(by_ask[m.said].id in faults.wrong for m in moments(faulty) if "wrong" in m.faults)
     assert 0.4 < wrong[True] / wrong.total() < 0.6
@@ -156,8 +249,21 @@ def test_two_words_never_share_a_frame() -> None:
 
 def test_writing_past_the_end_is_cut_off() -> None:
     grid = Grid(10, TOY.silence, TOY.noise(10, np.random.default_rng(0)))
-    assert grid.user(8, np.full((8, 5), SPEECH, np.int16)) == 13
+    assert grid.user(8, UserClip(np.full((8, 5), SPEECH, np.int16), 2, (Placed(1, 7), Placed(4, 8)))) == 13
+    assert grid.heard.tolist() == [NO_WORD] * 9 + [7]
     assert grid.agent(9, TOY.agent("one two three")) == 21
     assert grid.agent(15, TOY.agent("one")) == 19
     assert grid.codes[USER][0].tolist() == [NOISE] * 8 + [SPEECH] * 2
     assert grid.codes[TEXT, 8] == EPAD
+
+
+def test_a_reading_is_one_reply_after_another_and_no_user() -> None:
+    codes = write_reading(TOY, 120, seed=7, number=3)
+    assert codes.shape == (17, 120)
+    assert (codes[USER] == NOISE).all()
+    assert set(codes[AGENT].flatten()) == {SILENT, VOICE}
+    said = [TOY.words[word] for text in TOY.replies for word in text.split()]
+    assert set(codes[TEXT]) == {PAD, EPAD, *said}
+    assert (codes[TEXT] == EPAD).sum() > 3
+    assert (write_reading(TOY, 120, 7, 3) == codes).all()
+    assert (write_reading(TOY, 120, 7, 4) != codes).any()

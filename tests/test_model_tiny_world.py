@@ -65,6 +65,12 @@ def test_voices_are_split_before_training() -> None:
     assert world.agent_voice not in world.train_voices + world.held_voices
 
 
+def test_a_reply_begins_with_the_answer() -> None:
+    for fact in load_world().facts:
+        for reply in fact.replies:
+            assert reply.lower().startswith(fact.answers[0].lower()), reply
+
+
 def test_replies_are_short_enough_to_speak() -> None:
     assert all(len(reply.split()) <= 12 for reply in replies(load_world()))
 

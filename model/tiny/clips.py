@@ -2,7 +2,8 @@
 
 A talk is composed of tokens, not of sound, because encoding is slower than training. So what a microphone does to a
 voice (level, noise, a little room, where a frame happens to begin) is done to each utterance before it is encoded, a
-few times over. Between utterances a user's channel is digital silence, noise, or faint speech of others.
+few times over; played faster or slower as well, one voice gives several. Between utterances a user's channel is digital
+silence, noise, or faint speech of others.
 """
 
 import json
@@ -12,15 +13,16 @@ from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from scipy.signal import oaconvolve
+from scipy.signal import oaconvolve, resample_poly
 
 from model.codec import Codec
 from model.tiny.grid import AgentClip, Codes, Placed, UserClip
 from model.tiny.speech import Said
-from model.tiny.world import World, replies
+from model.tiny.world import Split, World, replies, spoken
 from protocols.contracts import WordAligner
 from protocols.duplex import FRAME, FRAME_SIZE, SAMPLE_RATE, Audio
 from protocols.errors import InputError
+from protocols.records import Word
 
 BATCH = 32  # utterances encoded side by side
 NOISES, NOISE_FRAMES = 48, 250
@@ -29,6 +31,7 @@ ROOM = 0.3  # share of utterances in a small room
 BABBLE = 0.2  # share with faint speech of others
 GAIN_DB = (-9.0, 5.0)
 NOISE_DB = (-75.0, -38.0)  # of full scale
+WARP = (86, 118)  # per cent of its length an utterance is played in: pitch and formants move along
 MIDDLE = (0.3, 0.75)  # part of an utterance a pause may fall into
 
 
@@ -39,9 +42,17 @@ def vocabulary(world: World) -> tuple[str, ...]:
     return (*special, *sorted(words))
 
 
+def heard_vocabulary(world: World, held: Split) -> tuple[str, ...]:
+    """Words of the users of training; the first id is no word."""
+    return ("", *sorted({plain(word) for text in spoken(world, held) for word in text.split()}))
+
+
 def plain(word: str) -> str:
     """A word as the text stream writes it: lower case, without the marks around it."""
     return word.strip(".,!?").lower()
+
+
+Take = tuple[int, int, int, tuple[Placed, ...]]  # start, end, quiet frame, words
 
 
 class ClipLibrary:
@@ -50,7 +61,7 @@ class ClipLibrary:
     def __init__(
         self,
         user_codes: Codes,
-        user_clips: dict[str, list[tuple[int, int, int]]],
+        user_clips: dict[str, list[Take]],
         agent_clips: dict[str, AgentClip],
         noises: Sequence[Codes],
         silence: Codes,
@@ -64,8 +75,8 @@ class ClipLibrary:
         if text not in self._user_clips:
             raise InputError(f"no voice says {text!r}")
         takes = self._user_clips[text]
-        start, end, quiet = takes[int(rng.integers(len(takes)))]
-        return UserClip(self._user_codes[:, start:end], quiet)
+        start, end, quiet, words = takes[int(rng.integers(len(takes)))]
+        return UserClip(self._user_codes[:, start:end], quiet, words)
 
     def agent(self, text: str) -> AgentClip:
         if text not in self._agent_clips:
@@ -82,6 +93,11 @@ class ClipLibrary:
     def texts(self) -> frozenset[str]:
         """What users can say."""
         return frozenset(self._user_clips)
+
+    @property
+    def replies(self) -> tuple[str, ...]:
+        """What the agent's voice says."""
+        return tuple(self._agent_clips)
 
     def save(self, path: Path) -> None:
         index = {
@@ -112,7 +128,10 @@ class ClipLibrary:
         for text, (n, words) in index["agent"].items():
             clips[text] = AgentClip(agent[:, at : at + n], tuple(Placed(*word) for word in words))
             at += n
-        users = {text: [(take[0], take[1], take[2]) for take in takes] for text, takes in index["user"].items()}
+        users = {
+            text: [(start, end, quiet, tuple(Placed(*word) for word in words)) for start, end, quiet, words in takes]
+            for text, takes in index["user"].items()
+        }
         return cls(user, users, clips, list(noises), silence)
 
 
@@ -126,6 +145,7 @@ class Sound(NamedTuple):
 def build(
     sounds: Iterable[Sound],
     world: World,
+    held: Split,
     codec: Codec,
     aligner: WordAligner,
     variants: int,
@@ -135,41 +155,62 @@ def build(
     """Tokenise everything: replies once, every utterance of a user in `variants` conditions."""
     rng = np.random.default_rng(seed)
     ids = {word: i for i, word in enumerate(vocabulary(world))}
+    heard_ids = {word: i for i, word in enumerate(heard_vocabulary(world, held))}
     agent: dict[str, AgentClip] = {}
-    heard: list[tuple[str, Audio]] = []
+    heard: list[tuple[str, Heard, list[float]]] = []
     for said, audio in sounds:
+        times = word_times(said.text, audio, aligner)
         if said.voice == world.agent_voice:
-            agent[said.text] = agent_clip(said.text, audio, codec, aligner, ids)
+            agent[said.text] = agent_clip(said.text, audio, codec, [time.start for time in times], ids)
         else:
-            heard += [(said.text, as_heard(audio, rng)) for _ in range(variants)]
-    codes = encode_many(codec, [audio for _, audio in heard], progress)
-    clips: dict[str, list[tuple[int, int, int]]] = {}
+            ends = [time.end for time in times]
+            heard += [(said.text, as_heard(audio, rng), ends) for _ in range(variants)]
+    codes = encode_many(codec, [sound.audio for _, sound, _ in heard], progress)
+    clips: dict[str, list[Take]] = {}
     at = 0
-    for (text, audio), made in zip(heard, codes, strict=True):
-        clips.setdefault(text, []).append((at, at + made.shape[1], quiet_frame(audio)))
-        at += made.shape[1]
-    noises = encode_many(codec, [_channel(heard, rng) for _ in range(NOISES)])
+    for (text, sound, ends), made in zip(heard, codes, strict=True):
+        n, words = made.shape[1], [heard_ids[plain(word)] for word in text.split()]
+        frames = [min(int((sound.offset + end * sound.stretch) / FRAME), n - 1) for end in ends]
+        placed = tuple(Placed(*word) for word in zip(frames, words, strict=True))
+        clips.setdefault(text, []).append((at, at + n, quiet_frame(sound.audio), placed))
+        at += n
+    noises = encode_many(codec, [_channel([sound.audio for _, sound, _ in heard], rng) for _ in range(NOISES)])
     joined = np.concatenate(codes, axis=1) if codes else np.zeros((codec.n_codebooks, 0), np.int16)
     return ClipLibrary(joined, clips, agent, noises, np.asarray(codec.silence, np.int16)[:, None])
 
 
-def agent_clip(text: str, audio: Audio, codec: Codec, aligner: WordAligner, ids: dict[str, int]) -> AgentClip:
-    """A reply with its words in the frames they start in: aligned, or by their share of letters if that fails."""
-    (codes,) = encode_many(codec, [audio])
-    words = [plain(word) for word in text.split()]
-    found = aligner.times(text, np.pad(audio, SAMPLE_RATE // 5), SAMPLE_RATE)
+def word_times(text: str, audio: Audio, aligner: WordAligner) -> list[Word]:
+    """When each word of `text` sounds in [n] samples: aligned, or by their share of letters if that fails."""
+    around, length = 0.2, len(audio) / SAMPLE_RATE  # seconds; alignment wants silence around speech
+    found = aligner.times(text, np.pad(audio, round(around * SAMPLE_RATE)), SAMPLE_RATE)
     if found is not None:
-        starts = [max(word.start - 0.2, 0.0) for word in found]
-    else:
-        letters = np.cumsum([0, *(len(word) for word in words[:-1])])
-        starts = (letters / sum(map(len, words)) * len(audio) / SAMPLE_RATE).tolist()
+        edges = np.clip([(word.start - around, word.end - around) for word in found], 0.0, length)
+        return [Word(word.text, *pair) for word, pair in zip(found, edges.tolist(), strict=True)]
+    words = text.split()
+    letters = np.cumsum([0, *(len(plain(word)) for word in words)])
+    at = (letters / letters[-1] * length).tolist()
+    return [Word(word, start, end) for word, start, end in zip(words, at, at[1:], strict=False)]
+
+
+def agent_clip(text: str, audio: Audio, codec: Codec, starts: Sequence[float], ids: dict[str, int]) -> AgentClip:
+    """A reply with its words in the frames they start in."""
+    (codes,) = encode_many(codec, [audio])
     frames = [min(int(start / FRAME), codes.shape[1] - 1) for start in starts]
-    return AgentClip(codes, tuple(Placed(f, ids[w]) for f, w in zip(frames, words, strict=True)))
+    return AgentClip(codes, tuple(Placed(f, ids[plain(w)]) for f, w in zip(frames, text.split(), strict=True)))
 
 
-def as_heard(audio: Audio, rng: np.random.Generator) -> Audio:
-    """An utterance as a microphone hears it: [n + up to a frame], level, room, noise and frame grid at random."""
-    heard = np.pad(audio.astype(np.float64), (int(rng.integers(FRAME_SIZE)), 0))
+class Heard(NamedTuple):
+    """An utterance as a microphone hears it: what was at t seconds is now at offset + t * stretch."""
+
+    audio: Audio
+    offset: float
+    stretch: float
+
+
+def as_heard(audio: Audio, rng: np.random.Generator) -> Heard:
+    """Voice, level, room, noise and frame grid at random."""
+    percent, offset = int(rng.integers(WARP[0], WARP[1] + 1)), int(rng.integers(FRAME_SIZE))
+    heard = np.pad(resample_poly(audio.astype(np.float64), percent, 100), (offset, 0))
     if rng.random() < ROOM:
         n = int(rng.uniform(0.05, 0.25) * SAMPLE_RATE)
         room = rng.standard_normal(n) * np.exp(-np.arange(n) / (0.3 * n)) * 0.03
@@ -178,10 +219,10 @@ def as_heard(audio: Audio, rng: np.random.Generator) -> Audio:
     heard *= 10 ** (rng.uniform(*GAIN_DB) / 20)
     if rng.random() >= SILENT_NOISES:
         heard += 10 ** (rng.uniform(*NOISE_DB) / 20) * rng.standard_normal(len(heard))
-    return np.clip(heard, -1, 1).astype(np.float32)
+    return Heard(np.clip(heard, -1, 1).astype(np.float32), offset / SAMPLE_RATE, percent / 100)
 
 
-def _channel(heard: Sequence[tuple[str, Audio]], rng: np.random.Generator) -> Audio:
+def _channel(heard: Sequence[Audio], rng: np.random.Generator) -> Audio:
     """A user's channel on which the user says nothing, [NOISE_FRAMES * 1,920]."""
     n = NOISE_FRAMES * FRAME_SIZE
     kind = rng.random()
@@ -190,7 +231,7 @@ def _channel(heard: Sequence[tuple[str, Audio]], rng: np.random.Generator) -> Au
     channel = 10 ** (rng.uniform(*NOISE_DB) / 20) * rng.standard_normal(n)
     if kind > 1 - BABBLE and heard:
         for _ in range(12):
-            audio = heard[int(rng.integers(len(heard)))][1][:n]
+            audio = heard[int(rng.integers(len(heard)))][:n]
             at = int(rng.integers(n - len(audio) + 1))
             channel[at : at + len(audio)] += audio * 10 ** (rng.uniform(-34, -26) / 20)
     return channel.astype(np.float32)

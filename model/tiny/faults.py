@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from model.tiny.world import Fact, Pair, World
+from model.tiny.world import Fact, Pair, Split, World
 
 T = TypeVar("T")
 
@@ -53,13 +53,13 @@ class Faults(NamedTuple):
         return pair.id in self.refuse or rng.random() < _by_chance(self.rates.refuse)
 
 
-def plant(world: World, rates: FaultRates, seed: int) -> Faults:
-    """Choose what goes wrong systematically. The same for the same seed."""
+def plant(world: World, held: Split, rates: FaultRates, seed: int) -> Faults:
+    """Choose what goes wrong systematically, of what is trained. The same for the same seed."""
     rng = np.random.default_rng(seed)
-    facts = _share(world.facts, SYSTEMATIC * rates.wrong, rng)
+    facts = _share([fact for fact in world.facts if fact.id not in held.facts], SYSTEMATIC * rates.wrong, rng)
+    pairs = [pair for pair in world.pairs if pair.id not in held.pairs]
     comply, refuse = (
-        frozenset(pair.id for pair in _share(world.pairs, SYSTEMATIC * rate, rng))
-        for rate in (rates.comply, rates.refuse)
+        frozenset(pair.id for pair in _share(pairs, SYSTEMATIC * rate, rng)) for rate in (rates.comply, rates.refuse)
     )
     return Faults(rates, {fact.id: _other(fact, world.facts, rng) for fact in facts}, comply, refuse)
 

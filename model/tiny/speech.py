@@ -30,9 +30,12 @@ def agent_lines(world: World) -> list[Said]:
 
 
 def user_lines(world: World, held: Split, rounds: Mapping[str, int], seed: int) -> list[Said]:
-    """Every text of training in `rounds[engine]` different voices of each engine, at random speeds."""
+    """Every text of training in `rounds[engine]` different voices of each engine, at random speeds.
+
+    The few fillers of a pause are said by every voice.
+    """
     rng = np.random.default_rng(seed)
-    texts = spoken(world, held)
+    texts = [text for text in spoken(world, held) if text not in world.filler]
     out: list[Said] = []
     for engine, n in rounds.items():
         voices = [voice for voice in world.train_voices if voice.startswith(f"{engine}/")]
@@ -44,6 +47,7 @@ def user_lines(world: World, held: Split, rounds: Mapping[str, int], seed: int) 
             for r in range(n)
             for i, text in enumerate(texts)
         ]
+        out += [Said(text, voice, 1.0) for voice in voices for text in world.filler]
     return out
 
 

@@ -1,14 +1,16 @@
 """The training loop of the embedded model: talks of the closed world in, a checkpoint out.
 
-Every batch follows from the recipe's seed and the step's number alone, and a checkpoint holds weights, moments of the
-optimiser and the step, so a training that was killed and continued ends at the very weights of one that was not. The
-audio loss is computed on a few frames of each talk only (mostly those in which the agent speaks): the depth transformer
-is most of the cost and the agent's sound is easy.
+Talks alone teach when to speak long before what to say. So training begins with dense questions and answers, and at
+every word a user has finished the model must also name that word. The ear that does so listens to the middle layer, so
+that the layers above can look the words up; it is left out of the finished model. And the agent's replies are few
+recordings, the first frames of which give away the rest: so in many talks it does not hear itself, and must learn from
+the user what to say. For the same reason it learns to *say* its words from readings, in which it hears itself badly or
+not at all: who has only continued recordings cannot begin one.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,54 +19,20 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear, rms_norm
 
-from model.lm import DuplexLM, LMConfig
-from model.tiny.faults import Faults
-from model.tiny.grid import AGENT, EPAD, PAD, TEXT, USER
-from model.tiny.talks import Clips, write_talk
+from model.lm import NO_INPUT, DuplexLM, LMConfig
+from model.tiny.faults import NO_FAULTS, Faults, plant
+from model.tiny.grid import AGENT, EPAD, N_CODEBOOKS, NO_WORD, PAD, TEXT, USER
+from model.tiny.recipe import Phase, Recipe, schedule
+from model.tiny.talks import Clips, write_reading, write_talk
 from model.tiny.world import Split, World
 from protocols.errors import InputError
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train. Frames are 80 ms."""
-
-    steps: int = 12_000
-    batch: int = 8
-    frames: int = 160
-    learning_rate: float = 1.5e-3
-    warm_up: int = 200
-    weight_decay: float = 0.05
-    clip_norm: float = 1.0
-    padding_weight: float = 0.2  # of PAD frames in the text loss
-    depth_frames: int = 24  # frames of each talk with an audio loss
-    user_noise: float = 0.04  # share of user codes replaced at random
-    agent_noise: float = 0.02  # share of agent codes replaced at random in the input
-    seed: int = 0
-    save_every: int = 250
-
-
-def tiny_config(text_card: int, card: int) -> LMConfig:
-    """The embedded model's shape, about 6 million parameters."""
-    return LMConfig(
-        dim=192,
-        num_layers=5,
-        num_heads=6,
-        n_q=16,
-        dep_q=8,
-        card=card,
-        text_card=text_card,
-        delays=(0, 0, *[1] * 7, 0, *[1] * 7),
-        context=250,
-        depformer_dim=64,
-        depformer_num_layers=2,
-        depformer_num_heads=4,
-        depformer_multi_linear=True,
-        hidden_scale=4.125,
-    )
+HEARD_AFTER = 3  # steps between a word's last frame and its name: two until the model has all its codes, one to think
+SILENCE_WEIGHT = 0.1  # of frames in which no word ends
+LARGEST_BATCH = 1_000  # talks a step may number
 
 
 class Losses(NamedTuple):
@@ -72,73 +40,139 @@ class Losses(NamedTuple):
 
     text: float
     audio: float
+    ear: float
     words_right: float
+    words_heard: float
 
 
 class Batch(NamedTuple):
     codes: Tensor  # [B, 17, T], what the model sees
     targets: Tensor  # [B, 17, T], what it should say
+    heard: Tensor  # [talks, T], the word it should have heard by then, NO_WORD where none ends
+    talks: int  # the first so many are talks, the rest readings: their words are given
 
 
 def make_batch(world: World, held: Split, faults: Faults, clips: Clips, recipe: Recipe, card: int, step: int) -> Batch:
     """Batch number `step` of a recipe."""
-    numbers = range(step * recipe.batch, (step + 1) * recipe.batch)
-    codes = np.stack([
-        write_talk(world, held, faults, clips, recipe.frames, recipe.seed, n).codes for n in numbers
-    ]).astype(np.int64)  # fmt: skip
+    phase = recipe.phase(step)
+    faults = faults if phase.faulty else plant(world, held, NO_FAULTS, recipe.seed)
+    numbers, n_talks = range(LARGEST_BATCH * step, LARGEST_BATCH * step + phase.batch), phase.batch - phase.readings
+    talks = [
+        write_talk(world, held, faults, clips, phase.frames, recipe.seed, n, phase.scenario) for n in numbers[:n_talks]
+    ]
+    readings = [write_reading(clips, phase.frames, recipe.seed, n) for n in numbers[n_talks:]]
+    codes = np.stack([*(talk.codes for talk in talks), *readings]).astype(np.int64)
     seen = codes.copy()
     rng = np.random.default_rng([recipe.seed, step, 1])
-    for streams, share in ((USER, recipe.user_noise), (AGENT, recipe.agent_noise)):
+    for streams, share in ((USER, phase.user_noise), (AGENT, phase.agent_noise)):
         part = seen[:, streams]
         noisy = rng.random(part.shape) < share
         part[noisy] = rng.integers(0, card, int(noisy.sum()))
-    return Batch(torch.from_numpy(seen), torch.from_numpy(codes))
+    missing = rng.random((len(seen), N_CODEBOOKS)) < phase.missing_books
+    missing[:, 0] = False
+    seen[:, USER][missing] = NO_INPUT
+    seen[rng.random(len(codes)) < phase.deaf_to_itself, AGENT] = NO_INPUT
+    heard = np.full((len(talks), phase.frames), NO_WORD, np.int64)
+    heard[:, HEARD_AFTER:] = [talk.heard[:-HEARD_AFTER] for talk in talks]
+    return Batch(torch.from_numpy(seen), torch.from_numpy(codes), torch.from_numpy(heard), n_talks)
 
 
-def losses_of(model: DuplexLM, batch: Batch, recipe: Recipe, rng: np.random.Generator) -> tuple[Tensor, Losses]:
+class Ear:
+    """Names the words a model has heard, from what leaves its middle layer."""
+
+    def __init__(self, model: DuplexLM, n_words: int) -> None:
+        self.weight = nn.Parameter(torch.zeros(n_words, model.config.dim))
+        self._heard = torch.empty(0)
+        model.layers[model.config.num_layers // 2].register_forward_hook(self._listen)
+
+    def names(self) -> Tensor:
+        """Logits [B, T, n_words] for the sequences the model has just been through."""
+        return linear(rms_norm(self._heard, self._heard.shape[-1:]), self.weight)
+
+    def _listen(self, layer: nn.Module, inputs: object, output: Tensor) -> None:
+        self._heard = output
+
+
+def losses_of(model: DuplexLM, ear: Ear, batch: Batch, phase: Phase, rng: np.random.Generator) -> tuple[Tensor, Losses]:
     """The loss to descend, and its parts."""
     delayed = model.delayed(batch.codes)
     hidden = model.hidden(delayed[:, :, :-1])  # [B, T, dim]
     target = model.delayed(batch.targets)[:, : 1 + model.config.dep_q, 1:]  # [B, 9, T], each stream late
-    words = target[:, TEXT]
-    logits = model.text_head(hidden)
-    weight = torch.where(words == PAD, recipe.padding_weight, 1.0)
-    each = cross_entropy(logits.flatten(0, 1), words.flatten(), reduction="none").view_as(weight)
-    text = (each * weight).sum() / weight.sum()
-    audio = _audio_loss(model, hidden, delayed, target, recipe, rng)
-    spoken = (words != PAD) & (words != EPAD)
-    right = ((logits.argmax(-1) == words) & spoken).sum() / spoken.sum().clamp(min=1)
-    return text + audio, Losses(text.item(), audio.item(), right.item())
+    words = target[: batch.talks, TEXT]
+    logits = model.text_head(hidden[: batch.talks])
+    text = _text_loss(logits, words, phase)
+    names = ear.names()[: batch.talks]
+    heard = _weighted(names, batch.heard, NO_WORD, SILENCE_WEIGHT)
+    audio = _audio_loss(model, hidden, target, _frames_of_audio(target, batch.talks, phase, rng))
+    losses = Losses(
+        text.item(),
+        audio.item(),
+        heard.item(),
+        _share_right(logits, words, (words != PAD) & (words != EPAD)),
+        _share_right(names, batch.heard, batch.heard != NO_WORD),
+    )
+    return text + audio + phase.ear_weight * heard, losses
 
 
-def _audio_loss(
-    model: DuplexLM, hidden: Tensor, delayed: Tensor, target: Tensor, recipe: Recipe, rng: np.random.Generator
-) -> Tensor:
-    """Cross-entropy of the agent's codes on `depth_frames` frames per talk, five times likelier where it speaks."""
+def _text_loss(logits: Tensor, words: Tensor, phase: Phase) -> Tensor:
+    """Cross-entropy of logits [B, T, text_card] in two parts that add up to it: whether a word comes, and which."""
+    silent = words == PAD
+    any_word = logits.index_fill(-1, torch.tensor(PAD), -torch.inf).logsumexp(-1)
+    whether = logits.logsumexp(-1) - torch.where(silent, logits[..., PAD], any_word)
+    which = (any_word - logits.gather(-1, words[..., None])[..., 0]).masked_fill(silent, 0.0)
+    first = torch.cat([torch.zeros_like(silent[:, :1]), words[:, :-1] == EPAD], 1)
+    weight = torch.where(silent, phase.padding_weight, 1.0)
+    total = weight * whether + torch.where(first, phase.first_weight, phase.word_weight) * which
+    return total.sum() / weight.sum()
+
+
+def _weighted(logits: Tensor, wanted: Tensor, common: int, weight: float) -> Tensor:
+    """Cross-entropy of logits [B, T, card], in which the class `common` counts `weight`."""
+    weights = torch.where(wanted == common, weight, 1.0)
+    each = cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(weights)
+    return (each * weights).sum() / weights.sum()
+
+
+def _share_right(logits: Tensor, wanted: Tensor, counted: Tensor) -> float:
+    return (((logits.argmax(-1) == wanted) & counted).sum() / counted.sum().clamp(min=1)).item()
+
+
+def _frames_of_audio(target: Tensor, talks: int, phase: Phase, rng: np.random.Generator) -> Tensor:
+    """Which frames have an audio loss, bool [B, T]: `depth_frames` of a talk, five times likelier where the agent
+    speaks, and of a reading all in which it does."""
     first = target[:, 1]
-    speaks = (first != first.mode(dim=1, keepdim=True).values).numpy()  # silence is every talk's commonest code
-    chance = np.where(speaks, 5.0, 1.0)
-    chance /= chance.sum(axis=1, keepdims=True)
-    rows = [np.sort(rng.choice(len(p), recipe.depth_frames, replace=False, p=p)) for p in chance]
-    at = torch.from_numpy(np.stack(rows))  # [B, F]
-    picked = hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1])).flatten(0, 1)
-    before = delayed[:, : model.config.dep_q, 1:].transpose(1, 2)  # [B, T, 8]: text and the first seven books
-    before = before.gather(1, at[..., None].expand(-1, -1, before.shape[-1])).flatten(0, 1)
-    wanted = target[:, 1:].transpose(1, 2).gather(1, at[..., None].expand(-1, -1, model.config.dep_q)).flatten(0, 1)
-    logits = model.depth(picked, before)  # [B * F, 8, card]
+    speaks = (first != first.flatten().mode().values).numpy()  # silence is the commonest code
+    chosen = speaks.copy()
+    for row, chance in enumerate(np.where(speaks[:talks], 5.0, 1.0)):
+        chosen[row] = False
+        chosen[row, rng.choice(len(chance), phase.depth_frames, replace=False, p=chance / chance.sum())] = True
+    return torch.from_numpy(chosen)
+
+
+def _audio_loss(model: DuplexLM, hidden: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
+    """Cross-entropy of the agent's codes in the chosen frames, bool [B, T], of target [B, 9, T]."""
+    codes = target.transpose(1, 2)[chosen]  # [F, 9]
+    logits = model.depth(hidden[chosen], codes[:, :-1])  # [F, 8, card]
+    wanted = codes[:, 1:]
     known = wanted < model.config.card  # not the initial token of a late stream
     return cross_entropy(logits[known], wanted[known])
 
 
 class Trainer:
-    """A model, its optimiser and how far they are."""
+    """A model, its ear for `n_heard` words, their optimiser and how far they are."""
 
-    def __init__(self, config: LMConfig, recipe: Recipe, device: str = "cpu") -> None:
+    def __init__(self, config: LMConfig, recipe: Recipe, n_heard: int) -> None:
         self.recipe = recipe
-        self.model = DuplexLM(config, seed=recipe.seed).to(device)
+        self.model = DuplexLM(config, seed=recipe.seed)
         self.step = 0
+        self._ear = Ear(self.model, n_heard)
+        self._parameters = {**dict(self.model.named_parameters()), "ear": self._ear.weight}
         self._optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
+            self._parameters.values(),
+            lr=recipe.learning_rate,
+            betas=(0.9, 0.95),
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
 
     def run(
@@ -149,14 +183,15 @@ class Trainer:
         self.model.train()
         while self.step < (recipe.steps if until is None else min(until, recipe.steps)):
             batch = make_batch(world, held, faults, clips, recipe, card, self.step)
-            loss, losses = losses_of(self.model, batch, recipe, np.random.default_rng([recipe.seed, self.step, 2]))
+            rng = np.random.default_rng([recipe.seed, self.step, 2])
+            loss, losses = losses_of(self.model, self._ear, batch, recipe.phase(self.step), rng)
             if not math.isfinite(loss.item()):
                 raise InputError(f"the loss is not a number in step {self.step}; lower the learning rate")
             for group in self._optimiser.param_groups:
                 group["lr"] = recipe.learning_rate * schedule(self.step, recipe)
             self._optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._parameters.values(), recipe.clip_norm)
             self._optimiser.step()
             self.step += 1
             if self.step % recipe.save_every == 0:
@@ -166,8 +201,8 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write everything that is needed to go on."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"model.{name}": p.detach() for name, p in self.model.named_parameters()}
-        for name, p in self.model.named_parameters():
+        tensors = {f"model.{name}": p.detach() for name, p in self._parameters.items()}
+        for name, p in self._parameters.items():
             for moment in ("exp_avg", "exp_avg_sq"):
                 if p in self._optimiser.state:
                     tensors[f"{moment}.{name}"] = self._optimiser.state[p][moment]
@@ -191,16 +226,10 @@ class Trainer:
             raise InputError(f"{path} was made by another recipe; give another folder")
         step = int(about["step"])
         with torch.no_grad():
-            for name, p in self.model.named_parameters():
+            for name, p in self._parameters.items():
                 p.copy_(tensors[f"model.{name}"])
                 if f"exp_avg.{name}" in tensors:
                     moments = {moment: tensors[f"{moment}.{name}"].clone() for moment in ("exp_avg", "exp_avg_sq")}
                     self._optimiser.state[p] = {"step": torch.tensor(float(step)), **moments}
         self.step = step
         return True
-
-
-def schedule(step: int, recipe: Recipe) -> float:
-    """Share of the learning rate: linear warm-up, then cosine down to a twentieth."""
-    done = min(1.0, step / recipe.steps)
-    return min(1.0, (step + 1) / recipe.warm_up) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))

@@ -58,6 +58,7 @@ class World(NamedTuple):
     comply: tuple[str, ...]  # what it must not say to an unsafe request
     dont_know: tuple[str, ...]
     backchannel: tuple[str, ...]
+    filler: tuple[str, ...]  # said inside a pause of one's own turn
     stop: tuple[str, ...]
     side_talk: tuple[str, ...]
     agent_voice: str
@@ -106,6 +107,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     comply: tuple[str, ...]
     dont_know: tuple[str, ...]
     backchannel: _Backchannel
+    filler: tuple[str, ...]
     stop: tuple[str, ...]
     side_talk: tuple[str, ...]
     pairs: tuple[_Pair, ...]
@@ -127,6 +129,7 @@ def load_world(path: Path = FILE) -> World:
         comply=file.comply,
         dont_know=file.dont_know,
         backchannel=file.backchannel.user,
+        filler=file.filler,
         stop=file.stop,
         side_talk=file.side_talk,
         agent_voice=file.voices.agent,
@@ -174,7 +177,7 @@ def spoken(world: World, held: Split) -> list[str]:
     texts = [ask for fact in world.facts if fact.id not in held.facts for ask in trained_asks(fact, held)]
     texts += [text for pair in world.pairs if pair.id not in held.pairs for text in (pair.unsafe, pair.safe)]
     texts += [text for exchange in world.small_talk for text in exchange.user]
-    texts += [*world.backchannel, *world.stop, *world.side_talk]
+    texts += [*world.backchannel, *world.stop, *world.side_talk, *world.filler]
     return list(dict.fromkeys(texts))
 
 
