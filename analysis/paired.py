@@ -1,38 +1,34 @@
-"""Is B different from A on the same items? Exact McNemar for shares, sign-flip permutation for figures, and a
-bootstrap interval that resamples clusters, because two takes of one question are not two questions.
+"""Is B different from A on the same items? Exact McNemar for shares, sign flips for figures, and intervals that
+resample clusters, because two takes of one question are not two questions.
 
 Every estimate comes with its interval, or with the reason why there is none: a single cluster has no interval,
-not an interval of width zero.
+not an interval of width zero. How clusters are resampled is in `analysis.resample`, shares are in `analysis.shares`.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from itertools import combinations
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-LEVEL = 0.95
-DRAWS = 10_000
-CHUNK = 1_000  # draws held in memory at once
+from analysis.estimates import LEVEL, ONE_CLUSTER, Estimate, Floats, Interval, Verdict, clusters_to_decide, decide
+from analysis.power import detectable
+from analysis.resample import Grouped, bca, bootstrap, group, sign_flip, standard_error
+from analysis.shares import mcnemar, newcombe, tango, wilson
+from analysis.shift import hodges_lehmann
 
-Floats = npt.NDArray[np.float64]
-Verdict = Literal["better", "worse", "equivalent", "undecided"]
+__all__ = [
+    "LEVEL", "Comparison", "Estimate", "Takes", "Verdict", "bootstrap_means", "clustered_error", "compare", "mcnemar",
+    "mean_estimate", "n_to_decide", "sign_flip", "takes", "verdict", "wilson",
+]  # fmt: skip
 
-
-class Estimate(msgspec.Struct, frozen=True):
-    """A figure with its 95 % interval; without one, `why` says the reason."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    n_clusters: int
-    why: str | None = None
+NO_SPREAD = "every cluster has the same figure: no spread to measure"
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """B against A on matched items. `p` is two-sided."""
+    """B against A on matched items. `p` is two-sided. `difference` holds the interval the verdict uses: Tango's for
+    shares of items that are each their own cluster, the bootstrap's otherwise."""
 
     a: Estimate
     b: Estimate
@@ -41,10 +37,30 @@ class Comparison(msgspec.Struct, frozen=True):
     test: str
     gained: int  # items on which B is higher
     lost: int  # items on which B is lower
+    standard_error: float | None = None  # of the difference, clustered
+    detectable: float | None = None  # the difference that would be found in 80 of 100 such comparisons
+    shift: Estimate | None = None  # Hodges-Lehmann, over cluster means; None for shares
+    newcombe: Interval | None = None  # None unless a share of items that are each their own cluster
+    resampled: Interval | None = None  # BCa bootstrap over clusters; None where nothing varies
+
+
+class Takes(NamedTuple):
+    """How much of a figure's variance is decoding's chance: takes of one item against items."""
+
+    items: int
+    takes: int
+    between: float  # variance of items' true means; 0 if takes explain all
+    within: float  # variance between takes of an item
+
+    @property
+    def consistency(self) -> float | None:
+        """Correlation of two takes of an item; None if nothing varies."""
+        total = self.between + self.within
+        return self.between / total if total > 0 else None
 
 
 def mean_estimate(values: Floats, clusters: Sequence[str], binary: bool, seed: int) -> Estimate | None:
-    """Mean of [n] values with a cluster bootstrap percentile interval; None for no values.
+    """Mean of [n] values with a BCa interval over clusters; None for no values.
 
     A share (`binary`: every value is 0 or 1) gets Wilson's interval if every item is its own cluster, because
     resampling n equal values cannot show their uncertainty.
@@ -52,107 +68,98 @@ def mean_estimate(values: Floats, clusters: Sequence[str], binary: bool, seed: i
     n = len(values)
     if n == 0:
         return None
-    k = len(set(clusters))
-    mean = float(values.mean())
-    if binary and k == n:
+    if binary and len(set(clusters)) == n:
         low, high = wilson(int(values.sum()), n)
-        return Estimate(mean, low, high, n, k)
+        return Estimate(float(values.mean()), low, high, n, n)
+    return _resampled(group(values, clusters), n, seed)
+
+
+def _resampled(grouped: Grouped, n: int, seed: int) -> Estimate:
+    k, mean = len(grouped.sums), grouped.mean
     if k < 2:
-        return Estimate(mean, None, None, n, k, "a single cluster has no interval")
-    draws = bootstrap_means(values, clusters, seed)
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(mean, float(low), float(high), n, k)
+        return Estimate(mean, None, None, n, k, ONE_CLUSTER)
+    if flat(grouped):
+        return Estimate(mean, None, None, n, k, NO_SPREAD)
+    interval = bca(grouped, seed)
+    return Estimate(mean, interval.low, interval.high, n, k)
+
+
+def flat(grouped: Grouped) -> bool:
+    """Do all clusters have the same mean?"""
+    means = grouped.sums / grouped.sizes
+    return bool(np.ptp(means) <= 1e-12 * np.abs(means).max())
 
 
 def bootstrap_means(values: Floats, clusters: Sequence[str], seed: int) -> Floats:
-    """[DRAWS] means over clusters drawn with replacement (a drawn cluster brings all its items)."""
-    rng = np.random.default_rng(seed)
-    _, index = np.unique(np.array(clusters), return_inverse=True)
-    sums = np.bincount(index, weights=values)
-    sizes = np.bincount(index).astype(np.float64)
-    k = len(sums)
-    out = []
-    for _ in range(DRAWS // CHUNK):
-        counts = rng.multinomial(k, np.full(k, 1 / k), size=CHUNK)
-        out.append((counts @ sums) / (counts @ sizes))
-    return np.concatenate(out)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's score interval for a share."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, n).proportion_ci(confidence_level=LEVEL, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """Exact two-sided McNemar: are the items that changed as likely to have changed either way? 1 if none changed."""
-    from scipy.stats import binomtest
-
-    return 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost).pvalue)
-
-
-def sign_flip(differences: Floats, clusters: Sequence[str], seed: int) -> float:
-    """Two-sided permutation p: how often is the mean as large when each cluster's differences get a random sign.
-
-    The observed arrangement counts as one of the permutations, so p is never 0.
-    """
-    rng = np.random.default_rng(seed)
-    _, index = np.unique(np.array(clusters), return_inverse=True)
-    sums = np.bincount(index, weights=differences)
-    observed = abs(sums.sum())
-    beyond = 0
-    for _ in range(DRAWS // CHUNK):
-        signs = rng.integers(0, 2, size=(CHUNK, len(sums))) * 2 - 1
-        beyond += int(np.count_nonzero(np.abs(signs @ sums) >= observed - 1e-12))
-    return (beyond + 1) / (DRAWS + 1)
+    """[10,000] sorted means over clusters drawn with replacement (a drawn cluster brings all its items)."""
+    return bootstrap(group(values, clusters), seed)
 
 
 def compare(a: Floats, b: Floats, clusters: Sequence[str], binary: bool, seed: int = 0) -> Comparison | None:
     """Compare [n] matched values; None if there are none."""
-    differences = b - a
-    difference = _difference(differences, clusters, seed)
+    n = len(a)
     mean_a, mean_b = (mean_estimate(values, clusters, binary, seed) for values in (a, b))
-    if difference is None or mean_a is None or mean_b is None:
+    if mean_a is None or mean_b is None:
         return None
+    differences = b - a
+    grouped = group(differences, clusters)
+    k = len(grouped.sums)
     gained, lost = int(np.count_nonzero(differences > 0)), int(np.count_nonzero(differences < 0))
-    if binary and difference.n_clusters == difference.n:
-        return Comparison(mean_a, mean_b, difference, mcnemar(gained, lost), "exact McNemar", gained, lost)
+    difference = _resampled(grouped, n, seed)
+    resampled = None if difference.low is None or difference.high is None else Interval(difference.low, difference.high)
+    error = standard_error(grouped) if k > 1 else None
+    if binary and k == n > 1:
+        score = tango(gained, lost, n)
+        both, neither = int(np.count_nonzero(a + b == 2)), int(np.count_nonzero(a + b == 0))
+        return Comparison(
+            mean_a, mean_b, Estimate(difference.value, score.low, score.high, n, n), mcnemar(gained, lost),
+            "exact McNemar", gained, lost, error, detectable(error, k), None,
+            newcombe(both, gained, lost, neither), resampled,
+        )  # fmt: skip
     p = sign_flip(differences, clusters, seed)
-    return Comparison(mean_a, mean_b, difference, p, "sign-flip permutation over clusters", gained, lost)
-
-
-def _difference(differences: Floats, clusters: Sequence[str], seed: int) -> Estimate | None:
-    n, k = len(differences), len(set(clusters))
-    if n == 0:
-        return None
-    mean = float(differences.mean())
-    if k < 2:
-        return Estimate(mean, None, None, n, k, "a single cluster has no interval")
-    low, high = np.quantile(bootstrap_means(differences, clusters, seed), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(mean, float(low), float(high), n, k)
+    return Comparison(
+        mean_a, mean_b, difference, p, "sign-flip permutation over clusters", gained, lost, error,
+        detectable(error, k), None if binary else hodges_lehmann(grouped.sums / grouped.sizes), None, resampled,
+    )  # fmt: skip
 
 
 def verdict(comparison: Comparison, higher_is_better: bool, margin: float) -> Verdict:
-    """equivalent: the interval lies inside the margin, so whatever difference there is does not matter. better or
-    worse: the interval and the test both exclude no difference. Everything else is undecided."""
-    low, high = comparison.difference.low, comparison.difference.high
-    if low is None or high is None:
-        return "undecided"
-    if -margin < low and high < margin:
-        return "equivalent"
-    if comparison.p < 1 - LEVEL and (low > 0 or high < 0):
-        return "better" if (low > 0) == higher_is_better else "worse"
-    return "undecided"
+    """What the comparison ends in, see `decide`."""
+    return decide(comparison.difference, comparison.p, margin, higher_is_better)
 
 
 def n_to_decide(comparison: Comparison, margin: float) -> int | None:
-    """About how many items would decide, if the spread stays as it is: enough to tell the observed difference from
-    none, or, where that is smaller than the margin, to fit the interval into the margin."""
+    """About how many items would decide, with as many items per cluster as now."""
     d = comparison.difference
-    if d.low is None or d.high is None:
+    clusters = clusters_to_decide(d, margin)
+    return None if clusters is None else max(d.n + 1, -(-clusters * d.n // d.n_clusters))
+
+
+def clustered_error(values: Floats, *clusterings: Sequence[str]) -> float | None:
+    """Standard error of the mean of [n] values under one or several clusterings (voice, template, seed, rater) by
+    inclusion and exclusion (Cameron, Gelbach and Miller 2011); None where a clustering has a single cluster.
+
+    Where that sum of parts is not positive, the largest single-clustering error stands in.
+    """
+    single = [group(values, names) for names in clusterings]
+    if not single or any(len(g.sums) < 2 for g in single):
         return None
-    target = max(abs(d.value), margin - abs(d.value))
-    half = (d.high - d.low) / 2
-    return max(d.n + 1, int(np.ceil(d.n * (half / target) ** 2 - 1e-9))) if half > 0 and target > 0 else None
+    variance = 0.0
+    for size in range(1, len(clusterings) + 1):
+        for chosen in combinations(clusterings, size):
+            crossed = ["\x1f".join(names) for names in zip(*chosen, strict=True)]
+            variance -= (-1) ** size * standard_error(group(values, crossed)) ** 2
+    return float(np.sqrt(variance)) if variance > 0 else max(standard_error(g) for g in single)
+
+
+def takes(values: Floats, items: Sequence[str]) -> Takes | None:
+    """Variance parts of [n] values by item (one-way ANOVA); None unless some item has two takes and there are two
+    items."""
+    grouped = group(values, items)
+    k, n = len(grouped.sums), len(values)
+    if k < 2 or n == k:
+        return None
+    inner = float(np.square(values).sum() - (grouped.sums**2 / grouped.sizes).sum()) / (n - k)
+    outer = float((grouped.sums**2 / grouped.sizes).sum() - values.sum() ** 2 / n) / (k - 1)
+    size = (n - float(np.square(grouped.sizes).sum()) / n) / (k - 1)
+    return Takes(k, n, max(outer - inner, 0.0) / size, max(inner, 0.0))

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 
 class Item(NamedTuple):
     sample: str
-    take: int
+    take: int | None  # None: the mean over takes
     event: int | None
 
 
@@ -56,6 +56,38 @@ def pair(scores_a: Iterable[Score], scores_b: Iterable[Score], metric: str) -> P
         outcomes_a=outcomes(a.values()),
         outcomes_b=outcomes(b.values()),
     )
+
+
+def pair_over_takes(scores_a: Iterable[Score], scores_b: Iterable[Score], metric: str) -> Paired:
+    """Match by sample and event, each with its run's mean over the takes that have a value, so that runs of different
+    numbers of takes are compared on all of them. `unscored` counts items without a value in any take of a run."""
+    a, b = latest(scores_a, metric), latest(scores_b, metric)
+    means_a, means_b = _means(a), _means(b)
+    both = [item for item in means_a if item in means_b]
+    values = [(item, means_a[item], means_b[item]) for item in both]
+    matched = [(item, x, y) for item, x, y in values if x is not None and y is not None]
+    clusters = {(item.sample, item.event): score.cluster or item.sample for item, score in a.items()}
+    return Paired(
+        a=np.array([x for _, x, _ in matched], dtype=np.float64),
+        b=np.array([y for _, _, y in matched], dtype=np.float64),
+        clusters=tuple(clusters[item.sample, item.event] for item, _, _ in matched),
+        items=tuple(item for item, _, _ in matched),
+        only_a=len(means_a) - len(both),
+        only_b=len(means_b) - len(both),
+        unscored=len(both) - len(matched),
+        outcomes_a=outcomes(a.values()),
+        outcomes_b=outcomes(b.values()),
+    )
+
+
+def _means(scores: dict[Item, Score]) -> dict[Item, float | None]:
+    """Mean over takes by sample and event; None if no take has a value."""
+    found: dict[Item, list[float]] = {}
+    for item, score in scores.items():
+        values = found.setdefault(Item(item.sample, None, item.event), [])
+        if score.value is not None:
+            values.append(score.value)
+    return {item: sum(values) / len(values) if values else None for item, values in found.items()}
 
 
 def outcomes(scores: Iterable[Score]) -> dict[str, int]:

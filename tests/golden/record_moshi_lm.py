@@ -13,27 +13,20 @@ are in its metadata. The package gives NaN where its mask is False; those places
 """
 
 import json
-import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
-os.environ["NO_TORCH_COMPILE"] = "1"  # read when moshi is imported
+sys.path.insert(0, str(Path(__file__).parents[1] / "peers"))
 
 import torch
 from moshi.models.lm import LMGen, LMModel
+from moshi_checkpoint import lm_shape
 from safetensors.torch import save_file
 
 FOLDER = Path(__file__).parent / "moshi_lm"
-MOSHI = {
-    "dim": 32, "num_layers": 2, "num_heads": 2, "hidden_scale": 4.125, "n_q": 16, "dep_q": 8, "card": 24,
-    "text_card": 40, "context": 10, "delays": [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1], "max_period": 10000,
-    "causal": True, "layer_scale": None, "existing_text_padding_id": 3, "gating": "silu", "norm": "rms_norm_f32",
-    "positional_embedding": "rope", "depformer_dim": 16, "depformer_num_layers": 2, "depformer_num_heads": 2,
-    "depformer_dim_feedforward": 66, "depformer_multi_linear": True, "depformer_layer_scale": None,
-    "depformer_context": 8, "depformer_max_period": 10000, "depformer_gating": "silu", "depformer_pos_emb": "none",
-    "depformer_weights_per_step": True,
-}  # fmt: skip
+MOSHI = lm_shape(32, 16, 2, card=24, context=10) | {"text_card": 40}
 # All that may vary and does not at Moshi: shared weight sets, low rank, longer delays, the other rounding of widths.
 SHARED = MOSHI | {
     "n_q": 12, "dep_q": 6, "delays": [0, 0, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2], "hidden_scale": 4, "num_heads": 4,
