@@ -1,67 +1,149 @@
-"""A summary as one self-contained HTML file: style, scripts, figures and a few sounds inside, nothing loaded."""
+"""A summary as one self-contained HTML file: style, scripts, figures and a few sounds inside, nothing loaded.
+
+Beside it lie its twins (JSON, CSV, Markdown, LaTeX) and a page per shown talk. Sounds are embedded up to EMBEDDED bytes
+in all; the others are linked, so that the page stays small however many talks it shows.
+"""
 
 import base64
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from analysis.report.figures import claim_figure, forest, talk_svg
-from analysis.report.summarize import Claim, Summary, TalkPicture, amount, interval, show, to_json
+from analysis.report.balance_figure import balance_figure
+from analysis.report.claims import Claim, Said
+from analysis.report.export import to_csv, to_latex, to_markdown
+from analysis.report.figures import claim_figure, forest, outcome_figure
+from analysis.report.people import People
+from analysis.report.people_figures import likert_figure, map_figure, slopes_figure, votes_figure
+from analysis.report.summarize import Summary, to_json
+from analysis.report.sweep_figure import sweep_html
+from analysis.report.talk_svg import talk_svg
+from analysis.report.talks import TalkPicture
+from analysis.report.words import amount, interval, p_value, show
 from protocols.errors import StoreError
 
-WORDS = {"better": "▲ better", "worse": "▼ worse", "equivalent": "= equivalent", "undecided": "? undecided"}
+WORDS: dict[Said, str] = {"better": "▲ better", "worse": "▼ worse", "equivalent": "= equivalent",
+                          "undecided": "? undecided", "different": "≠ different", "no harm": "✓ no harm"}  # fmt: skip
+EMBEDDED = 1_500_000  # bytes of sound inside the page
+DRAWN = ("primary", "claim", "harm", "neutral")
 
 
-def write_report(summary: Summary, folder: Path) -> tuple[Path, Path]:
-    """Write report.html and its twin report.json into a folder; their paths."""
-    html, twin = folder / "report.html", folder / "report.json"
+def write_report(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], Path] | None = None) -> Path:
+    """Write report.html and its twins report.json, .csv, .md and .tex into a folder; the page's path.
+
+    pages: (arm, sample, take) -> a page of its own for that talk, which the report links.
+    """
+    page = folder / "report.html"
+    texts = {".html": render(summary, folder, pages or {}), ".csv": to_csv(summary), ".md": to_markdown(summary),
+             ".tex": to_latex(summary)}  # fmt: skip
+    data = {ending: text.encode() for ending, text in texts.items()} | {".json": to_json(summary)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, data in ((html, render(summary).encode()), (twin, to_json(summary))):
-            temporary = path.with_suffix(path.suffix + ".part")
-            temporary.write_bytes(data)
+        for ending, content in data.items():
+            path = page.with_suffix(ending)
+            temporary = path.with_suffix(ending + ".part")
+            temporary.write_bytes(content)
             temporary.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write the report to {folder}: {error.strerror}") from error
-    return html, twin
+    return page
 
 
-def render(summary: Summary) -> str:
+def render(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], Path]) -> str:
     """The whole page."""
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
         loader=PackageLoader("analysis.report"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
     )
-    labels = (summary.a.label, summary.b.label)
+    labels = [side.label for side in summary.sides]
+    claimed = [c for c in summary.claims if c.role in ("primary", "claim", "harm")]
     return environment.get_template("report.html.j2").render(
         summary=summary,
+        labels=labels,
         words=WORDS,
         show=show,
         interval=interval,
         amount=amount,
+        p_value=p_value,
         plotly=Markup(get_plotlyjs()),
-        forest=_plot(forest(summary)),
-        claims=[(claim, _plot(claim_figure(claim, labels)) if claim.values_a else "") for claim in summary.claims],
-        talks=[(talk, Markup(talk_svg(talk)), _sound(talk)) for talk in summary.talks],
-        protocol=[(k, _plain(v)) for k, v in msgspec.structs.asdict(summary.b.run.protocol).items()],
+        claimed=claimed,
+        n_claims=sum(c.result is not None for c in claimed),
+        role=lambda *roles: [c for c in summary.claims if c.role in roles],
+        forest=_plot(forest(claimed, labels[1:])) if any(c.result for c in claimed) else "",
+        figures=[(c, _claim_plots(c, summary.claims)) for c in summary.claims if c.role in DRAWN],
+        balance=_plot(balance_figure(summary.balance, labels)) if summary.balance else "",
+        sweeps=[(s, Markup(sweep_html(s))) for s in summary.sweeps],
+        **_people_plots(summary.people),
+        scatter=_plot(balance_figure(summary.agreeing, labels)) if summary.agreeing else "",
+        talks=_talks(summary.talks, folder, pages),
+        protocol=_protocol(summary),
         outcome_rows=_outcome_rows,
-    )
+        plain=_plain,
+    )  # fmt: skip
 
 
-def _plot(figure: object) -> Markup:
+def _claim_plots(claim: Claim, claims: Sequence[Claim]) -> Markup:
+    """The claim's figure, with the reading by words where there is one, and its outcomes."""
+    if claim.result is None:
+        return Markup("")
+    words = f"{claim.metric.name}.words"
+    second = next((c for c in claims if c.metric.name == words and c.arm == claim.arm), None)
+    return _plot(claim_figure(claim, second)) + _plot(outcome_figure(claim))
+
+
+def _people_plots(people: People | None) -> dict[str, list[object]]:
+    """Figures of each question and each choice, for the template."""
+    if people is None:
+        return {"scales": [], "maps": [], "bars": []}
+    return {
+        "scales": [(s, _plot(likert_figure(s)) + _plot(slopes_figure(s))) for s in people.scales],
+        "maps": [_plot(map_figure(s)) for s in people.scales],
+        "bars": [_plot(votes_figure(c)) for c in people.choices],
+    }
+
+
+def _plot(figure: object | None) -> Markup:
+    if figure is None:
+        return Markup("")
     html = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})  # type: ignore[attr-defined]
     return Markup(html)
 
 
-def _sound(talk: TalkPicture) -> str:
-    """The recording as a data URI; empty if the file is gone."""
-    path = Path(talk.folder) / talk.sound
-    if not path.is_file():
-        return ""
-    return "data:audio/flac;base64," + base64.b64encode(path.read_bytes()).decode()
+def _talks(
+    talks: Sequence[TalkPicture], folder: Path, pages: Mapping[tuple[str, str, int], Path]
+) -> list[tuple[TalkPicture, Markup, str, str]]:
+    """Each talk with its picture, its sound (a data URI, a relative path, or nothing) and its own page."""
+    left, out = EMBEDDED, []
+    for talk in talks:
+        path = Path(talk.folder) / talk.sound
+        sound = ""
+        if path.is_file():
+            size = path.stat().st_size
+            sound = _relative(path, folder)
+            if size <= left:
+                left -= size
+                sound = "data:audio/flac;base64," + base64.b64encode(path.read_bytes()).decode()
+        page = pages.get((talk.arm, talk.sample, talk.take))
+        out.append((talk, Markup(talk_svg(talk)), sound, _relative(page, folder) if page else ""))
+    return out
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve()).replace(os.sep, "/")
+
+
+def _protocol(summary: Summary) -> list[tuple[str, list[str]]]:
+    """Every field of the protocol and every version, a value per arm."""
+    sides = [msgspec.structs.asdict(side.run.protocol) for side in summary.sides]
+    rows = [(name.replace("_", " "), [_plain(s[name]) for s in sides]) for name in sides[0]]
+    versions = dict.fromkeys(name for side in summary.sides for name in side.run.versions)
+    rows += [(name, [side.run.versions.get(name, "not recorded") for side in summary.sides]) for name in versions]
+    return [*rows, ("sha256 of the scores", [side.sealed for side in summary.sides])]
 
 
 def _outcome_rows(claim: Claim) -> list[tuple[str, int, int]]:
