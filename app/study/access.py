@@ -1,0 +1,81 @@
+"""Who a browser is: a signed cookie for raters, another for the researcher, and the signed text of a link.
+
+A cookie names a rater and nothing else. A personal link is the rater's own way back: opened again it leads to the same
+rater, never to a second one. The study's open link makes a rater for each browser. The researcher's password is known
+to the database as an argon2 hash only.
+"""
+
+import secrets
+
+import argon2
+import itsdangerous
+from fastapi import Request, Response
+
+from app.live.tokens import is_talk_id
+from protocols.errors import InputError
+
+RATER, RESEARCHER = "rater", "researcher"  # cookies
+RATER_AGE = 30 * 86_400  # seconds
+RESEARCHER_AGE = 12 * 3_600
+OPEN = "open"  # what the study's own link says
+PREVIEW = "preview"
+
+
+class Keys:
+    """Signs and reads cookies and links."""
+
+    def __init__(self, key: bytes, secure: bool) -> None:
+        """`secure`: cookies travel over TLS only."""
+        self._secure = secure
+        self._signers = {
+            what: itsdangerous.URLSafeTimedSerializer(key, salt=f"duologue {what}")
+            for what in (RATER, RESEARCHER, "link")
+        }
+
+    def link(self, invitation: str) -> str:
+        """The text of a link: an invitation's id, `OPEN` or `PREVIEW`, and nothing of the study."""
+        return self._signers["link"].dumps(invitation)
+
+    def read_link(self, text: str) -> str:
+        """InputError for what we did not sign."""
+        try:
+            said = self._signers["link"].loads(text)
+        except itsdangerous.BadData as error:
+            raise InputError("this link is not one of ours; please check that it is whole") from error
+        return str(said)
+
+    def remember(self, response: Response, who: str, name: str) -> None:
+        """Let a browser be somebody from now on."""
+        age = RATER_AGE if who == RATER else RESEARCHER_AGE
+        response.set_cookie(
+            who, self._signers[who].dumps(name), max_age=age, httponly=True, samesite="lax", secure=self._secure
+        )
+
+    def who(self, request: Request, who: str) -> str | None:
+        """Whom a browser was let be; None if nobody, or too long ago."""
+        try:
+            age = RATER_AGE if who == RATER else RESEARCHER_AGE
+            name = self._signers[who].loads(request.cookies.get(who, ""), max_age=age)
+        except itsdangerous.BadData:
+            return None
+        return name if isinstance(name, str) else None
+
+
+def new_password() -> str:
+    return secrets.token_urlsafe(12)
+
+
+def hash_password(password: str) -> str:
+    return argon2.PasswordHasher().hash(password)
+
+
+def is_password(hashed: str | None, password: str) -> bool:
+    try:
+        return hashed is not None and argon2.PasswordHasher().verify(hashed, password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        return False
+
+
+def is_form_key(text: object) -> bool:
+    """Whether a text may be a form's key: the page makes them as we make talks' ids."""
+    return isinstance(text, str) and is_talk_id(text)

@@ -1,0 +1,176 @@
+"""A study as files: what the report reads, what a statistician wants, the sound, and a list with every file's hash.
+
+    ratings.jsonl, talks.csv   the ratings that count, as `duologue compare --study` reads them
+    ratings.csv                every rating with its talk's arm and whether it counts; also .parquet
+    preferences.csv            how much better which arm was, and why
+    guesses.csv  marks.csv  raters.csv  flags.csv  exclusions.csv
+    study.json                 the study as it began, its hash and that of its preregistration
+    sound/                     talks as heard and as modelled (FLAC), by talk
+    manifest.json              SHA-256 of all of these
+
+Raters are pseudonyms; a panel's ids are not exported. A folder that is there is not written into.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.live.folder import read_talk
+from app.study.answers import GUESS, INSTRUCTION, PREFERENCE
+from app.study.config import Study
+from app.study.database import Database
+from app.study.people import Judged, arm_names, judged
+from app.study.tables import RatingRow, TalkRow
+from protocols.base import to_json
+from protocols.errors import InputError, StoreError
+from protocols.records import Rating
+
+Row = Mapping[str, Any]
+NEEDED = {"talks": ["talk", "arm", "scenario", "duration"]}  # columns, also of a study that nobody has talked in
+
+
+def export(study: Study, db: Database, talks: Path, out: Path, sound: bool = True, parquet: bool = False) -> Path:
+    """Write everything into a new folder; it appears whole or not at all. `talks`: the folder of the live talks."""
+    if out.exists():
+        raise InputError(f"{out} is there already; give another --out")
+    part = out.with_name(out.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    with db.read() as session:
+        people, arms = judged(session, study), arm_names(session, study)
+    try:
+        part.mkdir(parents=True)
+        _write(study, people, arms, part, parquet)
+        if sound:
+            _copy_sound(people, talks, part / "sound")
+        _manifest(study, part)
+        part.replace(out)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise StoreError(f"cannot write the export {out}: {error.strerror}") from error
+    return out
+
+
+def _write(study: Study, people: Sequence[Judged], arms: Mapping[str, str], out: Path, parquet: bool) -> None:
+    ratings = [row for one in people for row in _ratings(study, one, arms)]
+    tables: dict[str, list[Row]] = {
+        "talks": _talks(study, people, arms),
+        "ratings": ratings,
+        "preferences": [row for row in ratings if row["question"] == PREFERENCE],
+        "guesses": [{**row, "asked_about": study.blinding.arm if study.blinding else None}
+                    for row in ratings if row["question"] == GUESS],
+        "marks": [{"talk": t.id, "rater": one.rater.id, "arm": arms[t.arm or ""], "kind": m.kind, "at": m.at,
+                   "sample": m.sample} for one in people for t in one.person.talks for m in t.marks],
+        "raters": [_rater(one) for one in people],
+        "flags": [{**f._asdict(), "costs": " ".join(f.costs)} for one in people for f in one.findings],
+        "exclusions": _exclusions(people),
+    }  # fmt: skip
+    for name, rows in tables.items():
+        _csv(out / f"{name}.csv", rows)
+        if parquet:
+            _parquet(out / f"{name}.parquet", rows)
+    lines = [to_json(_record(study, one, r)) for one in people for r in one.person.ratings if _counts(one, r)]
+    (out / "ratings.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    whole = {"study": study.model_dump(mode="json"), "sha256": study.digest, "preregistered": study.preregistered}
+    (out / "study.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _talks(study: Study, people: Sequence[Judged], arms: Mapping[str, str]) -> list[Row]:
+    """Talks of the plan, those of the arm that others are compared with first. A trap is no talk of its arm."""
+    order = {name: k for k, name in enumerate(study.arms)}
+    rows = [
+        {"talk": talk.id, "arm": arms[talk.arm or ""], "scenario": talk.scenario, "duration": talk.duration,
+         "rater": one.rater.id, "slot": talk.slot, "attempt": talk.attempt, "use": one.uses(talk.id),
+         **{name: (talk.measured or {}).get(name) for name in ("seconds", "speech", "lag_p50", "lag_max", "echo_db",
+                                                               "late_ms_p99", "step_ms_p50")}}
+        for one in people for talk in one.person.talks if talk.kind == "talk"
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: order[row["arm"]])
+
+
+def _ratings(study: Study, one: Judged, arms: Mapping[str, str]) -> Iterable[Row]:
+    held: dict[str, TalkRow] = {talk.id: talk for talk in one.person.talks}
+    for rating in one.person.ratings:
+        first, second = held.get(rating.talk_id), held.get(rating.other_id or "")
+        if first is not None:
+            yield {
+                "id": rating.id, "rater": rating.rater_id, "question": rating.question, "answer": rating.answer,
+                "reason": rating.reason, "choices": "; ".join(rating.choices or []), "talk": rating.talk_id,
+                "arm": arms[first.arm or ""], "second_talk": rating.other_id,
+                "second_arm": arms[second.arm or ""] if second else None, "scenario": first.scenario,
+                "duration": first.duration, "kind": first.kind, "stage": rating.stage, "at": rating.at,
+                "amends": rating.amends, "use": _counts(one, rating),
+            }  # fmt: skip
+
+
+def _counts(one: Judged, rating: RatingRow) -> bool:
+    """Whether the analysis uses a rating: of kept talks, and about systems."""
+    traps = {talk.id for talk in one.person.talks if talk.kind == "trap"}
+    about = [talk for talk in (rating.talk_id, rating.other_id) if talk is not None]
+    held = {talk.id for talk in one.person.talks}
+    return rating.question not in (INSTRUCTION, GUESS) and all(
+        talk in held and talk not in traps and one.uses(talk) for talk in about
+    )
+
+
+def _record(study: Study, one: Judged, rating: RatingRow) -> Rating:
+    answer: int | str | None = rating.answer
+    if rating.question == PREFERENCE and rating.answer is not None:
+        answer = "tie" if rating.answer == 0 else "second" if rating.answer > 0 else "first"
+    about = (rating.talk_id,) if rating.other_id is None else (rating.talk_id, rating.other_id)
+    return Rating(rating.id, one.rater.id, study.name, about, rating.question, answer, rating.reason, rating.at)
+
+
+def _rater(one: Judged) -> Row:
+    rater = one.rater
+    return {"rater": rater.id, "source": rater.source, "status": rater.status, "cell": rater.cell,
+            "pay": one.has("pay"), "use": one.has("use"), "code": rater.code, "joined": rater.created_at}  # fmt: skip
+
+
+def _exclusions(people: Sequence[Judged]) -> list[Row]:
+    """How many raters and talks each rule cost what."""
+    counts = Counter((f.rule, "rater" if f.talk is None else "talk", f.outcome) for one in people for f in one.findings)
+    return [{"rule": rule, "of": of, "outcome": outcome, "n": n} for (rule, of, outcome), n in sorted(counts.items())]
+
+
+def _csv(path: Path, rows: Sequence[Row]) -> None:
+    """A table; without rows a reader still finds the columns that it needs."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else NEEDED.get(path.stem, []))
+        writer.writeheader()
+        writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)
+
+
+def _safe(value: Any) -> Any:
+    """A text that a spreadsheet would run as a formula is kept from it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _parquet(path: Path, rows: Sequence[Row]) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError("Parquet needs pyarrow; get it with: pip install -e '.[pairs]'") from error
+    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), path)
+
+
+def _copy_sound(people: Sequence[Judged], talks: Path, out: Path) -> None:
+    for one in people:
+        for talk in one.person.talks:
+            record = read_talk(talks / talk.id)
+            for recording in (record.heard, record.modelled):
+                if recording is not None:
+                    (out / talk.id).mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(talks / talk.id / recording.path, out / talk.id / recording.path)
+
+
+def _manifest(study: Study, out: Path) -> None:
+    files = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+             for path in sorted(out.rglob("*")) if path.is_file()}  # fmt: skip
+    whole = {"study": study.name, "sha256": study.digest, "preregistered": study.preregistered, "files": files}
+    (out / "manifest.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,99 @@
+"""A study put together and served: its folder, its database, its systems, the calls, the pages.
+
+    FOLDER/study.sqlite    raters, talks, answers (or any database by URL)
+    FOLDER/talks/          one folder per talk, and the key that signs cookies, links and tokens
+
+Systems are opened once; each arm has its own, and so has the trap, because one thread owns one system. Which of them
+is which arm is known by code to the calls, and by name to the database alone.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from fastapi import FastAPI
+from sqlalchemy.orm import Session
+
+from app.live.page import live_app
+from app.live.server import Live, Options
+from app.live.tokens import key_in
+from app.study import raters, talks
+from app.study.access import OPEN, PREVIEW, Keys, hash_password, new_password
+from app.study.begin import begin, met_version
+from app.study.calls import LATE, PRACTICE_ARM, Calls
+from app.study.config import Study
+from app.study.database import Database, open_database, sqlite_url
+from app.study.desk import Desk
+from app.study.guard import Guard
+from app.study.late import make_late
+from app.study.researcher.pages import add_researcher
+from app.study.routes import add_routes
+from protocols.duplex import DuplexSystem
+
+Open = Callable[[str, Mapping[str, float]], DuplexSystem]
+
+
+class House(NamedTuple):
+    """A study that can be served."""
+
+    app: FastAPI
+    db: Database
+    live: Live
+    calls: Calls
+    keys: Keys
+    password: str | None  # of the researcher, the first time it is made
+
+    def links(self, base: str, study: Study, preview: bool = False) -> dict[str, str]:
+        """What to open for a rater and for the researcher."""
+        joined = {"rater": OPEN} if study.open and not preview else {}
+        joined |= {"preview": PREVIEW} if preview else {}
+        found = {who: f"{base}/join/{self.keys.link(what)}" for who, what in joined.items()}
+        return {**found, "researcher": f"{base}/researcher"}
+
+
+def build(
+    study: Study, folder: Path, open_system: Open, options: Options | None = None, database: str | None = None,
+    secure: bool = False, new: bool = False,
+) -> House:  # fmt: skip
+    """Everything but the network. `secure`: behind TLS; `new`: the researcher gets a new password."""
+    options = options or Options()
+    db = open_database(database or sqlite_url(folder))
+    keys = Keys(key_in(folder / "talks"), secure)
+    with db.write() as session:
+        row = begin(session, study)
+        codes = talks.codes(session, row.id)
+        password = None
+        if new or row.password is None:
+            password = new_password()
+            row.password = hash_password(password)
+    systems = _systems(study, codes, open_system, db)
+    late: list[Calls] = []
+    live = Live(folder / "talks", systems, options, lambda path: late[0].on_closed(path))
+    calls = Calls(study, db, live)
+    late.append(calls)
+    calls.catch_up()
+    app = live_app(live)
+    add_routes(app, Desk(study, db, keys), calls, keys)
+    add_researcher(app, calls, keys)
+    app.add_middleware(Guard, origins=options.origins, secure=secure)
+    return House(app, db, live, calls, keys, password)
+
+
+def _systems(study: Study, codes: Mapping[str, str], open_system: Open, db: Database) -> dict[str, DuplexSystem]:
+    found = {codes[name]: open_system(arm.system, study.decoding_of(name)) for name, arm in study.arms.items()}
+    with db.write() as session:
+        row = raters.study_row(session, study.name)
+        for name, code in codes.items():
+            met_version(session, row, name, found[code].info.version)
+    if study.trap is not None:
+        name = study.trap.arm
+        trap = open_system(study.arms[name].system, study.decoding_of(name))
+        found[codes[name] + LATE] = make_late(trap, study.trap.delay)
+    if study.practice is not None:
+        found[PRACTICE_ARM] = open_system(study.practice.system, {})
+    return found
+
+
+def invite(session: Session, study: Study, keys: Keys, base: str, label: str | None = None) -> str:
+    """A new personal link."""
+    return f"{base}/join/{keys.link(raters.invite(session, study, label))}"
