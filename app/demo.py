@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from analysis.report.render import write_report
-from analysis.report.summarize import Claim, Summary, summarize
+from analysis.report.summarize import Summary, summarize
+from analysis.tables import pair
 from app.bench import Benched, BenchOptions, bench
+from app.extras import extras, write_with_pages
 from app.show import Terminal
 from model.systems.behaviour import BEHAVIOURS, Plan
 from protocols.duplex import FRAME
@@ -52,26 +53,26 @@ def run_demo(names: tuple[str, str], options: BenchOptions, out: Path, terminal:
         folder = out / name.replace(":", "-").replace("/", "-")
         benched.append(bench(options._replace(system=name, out=folder), terminal))
     first, second = benched
-    summary = summarize(first.run, second.run)
-    report, _ = write_report(summary, out)
-    return Demo(summary, report, planted(names, first, second, summary))
+    runs = [first.run, second.run]
+    summary = summarize(runs, extras=extras(runs, None, 0))
+    return Demo(summary, write_with_pages(summary, runs, out), planted(names, first, second))
 
 
-def planted(names: tuple[str, str], first: Benched, second: Benched, summary: Summary) -> list[Planted]:
+def planted(names: tuple[str, str], first: Benched, second: Benched) -> list[Planted]:
     """What is known of a scripted pair; nothing if either system is not scripted."""
     if first.plan is None or second.plan is None:
         return []
     a, b = (BEHAVIOURS[name.partition(":")[2]] for name in names)
-    found = [Planted("latency, second minus first", b.latency - a.latency, _difference(summary), FRAME, "s")]
+    found = [
+        Planted("latency, second minus first", b.latency - a.latency, _difference(first.run, second.run), FRAME, "s")
+    ]
     return found + _rates(names[0], first.run, first.plan) + _rates(names[1], second.run, second.plan)
 
 
-def _difference(summary: Summary) -> float | None:
+def _difference(first: Run, second: Run) -> float | None:
     """Median difference over the items both answered after the turn."""
-    claim = _claim(summary, "timing.latency")
-    if claim is None or not claim.values_a:
-        return None
-    return median(b - a for a, b in zip(claim.values_a, claim.values_b, strict=True))
+    paired = pair(first.read(Score), second.read(Score), "timing.latency")
+    return median((paired.b - paired.a).tolist()) if paired.items else None
 
 
 def _rates(name: str, run: Run, plan: Plan) -> list[Planted]:
@@ -87,7 +88,3 @@ def _rates(name: str, run: Run, plan: Plan) -> list[Planted]:
             measured = sum(s.value == 0 for s in scores) / len(scores)
             out.append(Planted(f"{what}, {name}", planted_share, measured, 0.0, "%"))
     return out
-
-
-def _claim(summary: Summary, metric: str) -> Claim | None:
-    return next((c for c in summary.claims if c.metric.name == metric), None)

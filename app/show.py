@@ -3,12 +3,15 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from protocols.errors import ClaimFailed
 
 
 class Terminal:
@@ -29,8 +32,8 @@ class Terminal:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for i, column in enumerate(columns):
-            table.add_column(column, overflow="fold", no_wrap=i < len(columns) - 1)
+        for column in columns:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))  # brackets in a cell are no markup
         self._out.print(table)
@@ -39,6 +42,13 @@ class Terminal:
         """The command's outcome for machines; printed only with --json."""
         if self._as_json:
             print(json.dumps(data, indent=2, ensure_ascii=False))
+
+    def unchanged(self, what: str, path: Path, found: Sequence[str]) -> None:
+        """What verifying a folder found, in words and for machines; ClaimFailed if it is not as it was made."""
+        self.say("\n".join(found) if found else f"{path}: every row and every file is as it was written")
+        self.result({what: str(path), "changed": list(found)})
+        if found:
+            raise ClaimFailed(f"{path} is not as it was made")
 
     @contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:

@@ -8,26 +8,28 @@ model/   what `tiny:FOLDER` loads
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from app.show import Terminal
-from eval.speak import CachedSpeaker, EspeakSpeaker, KokoroSpeaker
+from eval.speak import CachedSpeaker, EspeakSpeaker, KokoroSpeaker, speech_cache
 from eval.words import Aligner
 from model.codec import Codec
 from model.lm import save_kyutai
-from model.tiny.clips import ClipLibrary, Sound, build, vocabulary
+from model.tiny.clips import ClipLibrary, Sound, build, heard_vocabulary, vocabulary
 from model.tiny.faults import FaultRates, plant
+from model.tiny.recipe import Recipe, tiny_config
 from model.tiny.speech import Said, agent_lines, say_all, user_lines
-from model.tiny.train import Losses, Recipe, Trainer, tiny_config
-from model.tiny.world import Split, World, load_world, split
+from model.tiny.train import Losses, Trainer
+from model.tiny.world import FILE, Split, World, load_world, split
 from protocols.contracts import Speaker
 from protocols.errors import InputError
+from protocols.store import sha256_of
 
-CACHE = Path("~/.cache/duologue/speech")
 AGENT_SENTENCES, USER_SENTENCES, ESPEAK_SENTENCES = 180, 7, 9  # per voice, of the codec's training
 SHOWN = 50  # steps a line of losses.jsonl stands for
 
@@ -39,7 +41,7 @@ class BaseOptions:
     out: Path
     kokoro_voices: Path
     rounds: Mapping[str, int]  # engine -> how many of its voices say each text
-    variants: int = 2  # conditions each utterance is heard in
+    variants: int = 4  # conditions each utterance is heard in
     faults: FaultRates = field(default=FaultRates())
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -49,19 +51,32 @@ def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
     world = load_world()
     held = split(world)
     clips = _clips(options, world, held, codec, terminal)
-    trainer = Trainer(tiny_config(len(vocabulary(world)), codec.card), options.recipe)
+    n_heard = len(heard_vocabulary(world, held))
+    trainer = Trainer(tiny_config(len(vocabulary(world)), codec.card), options.recipe, n_heard)
     if trainer.load(options.out):
         terminal.note(f"going on at step {trainer.step:,}")
-    faults = plant(world, options.faults, options.recipe.seed)
+    faults = plant(world, held, options.faults, options.recipe.seed)
     _train(trainer, options, terminal, trainer.run(world, held, faults, clips, options.out))
     trainer.save(options.out)
-    return export(trainer, world, options.out / "model")
+    return _export(trainer, world, options)
 
 
-def export(trainer: Trainer, world: World, folder: Path) -> Path:
-    """Write the model as `tiny:FOLDER` reads it, in half precision."""
+def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
+    """Write the model as `tiny:FOLDER` reads it, in half precision, and how it was made."""
+    folder = options.out / "model"
     save_kyutai(trainer.model.half(), folder)
     (folder / "words.json").write_bytes(msgspec.json.encode(vocabulary(world)))
+    made = {
+        "recipe": asdict(options.recipe),
+        "faults": options.faults._asdict(),
+        "voices_per_text": dict(options.rounds),
+        "conditions_per_voice": options.variants,
+        "clips_sha256": sha256_of(options.out / "clips.npz"),
+        "world_sha256": sha256_of(FILE),
+        "versions": {name: version(name) for name in ("duologue", "torch", "numpy")},
+        "losses": [json.loads(line) for line in (options.out / "losses.jsonl").read_text("utf-8").splitlines()],
+    }
+    (folder / "training.json").write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return folder
 
 
@@ -74,7 +89,7 @@ def _clips(options: BaseOptions, world: World, held: Split, codec: Codec, termin
     with terminal.progress("speech", len(lines)) as step:
         sounds = [Sound(said, audio) for said, audio in say_all(lines, _speakers(lines, options.kokoro_voices), step)]
     with terminal.progress("clips", len(sounds) * options.variants) as step:
-        clips = build(sounds, world, codec, Aligner(), options.variants, options.recipe.seed, step)
+        clips = build(sounds, world, held, codec, Aligner(), options.variants, options.recipe.seed, step)
     clips.save(path)
     return clips
 
@@ -84,9 +99,9 @@ def _speakers(lines: list[Said], kokoro_voices: Path) -> dict[str, Speaker]:
     engines = {line.voice.partition("/")[0] for line in lines}
     made: dict[str, Speaker] = {}
     if "kokoro" in engines:
-        made["kokoro"] = CachedSpeaker(KokoroSpeaker(kokoro_voices), CACHE.expanduser())
+        made["kokoro"] = CachedSpeaker(KokoroSpeaker(kokoro_voices), speech_cache())
     if "espeak" in engines:
-        made["espeak"] = CachedSpeaker(EspeakSpeaker(), CACHE.expanduser())
+        made["espeak"] = CachedSpeaker(EspeakSpeaker(), speech_cache())
     if missing := engines - set(made):
         raise InputError(f"no speaker for {', '.join(sorted(missing))}")
     return made
@@ -94,10 +109,11 @@ def _speakers(lines: list[Said], kokoro_voices: Path) -> dict[str, Speaker]:
 
 def _train(trainer: Trainer, options: BaseOptions, terminal: Terminal, steps: Iterator[Losses]) -> None:
     recent: list[Losses] = []
-    with (
-        terminal.progress("training", options.recipe.steps) as step,
-        (options.out / "losses.jsonl").open("a", encoding="utf-8") as log,
-    ):
+    path = options.out / "losses.jsonl"
+    written = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    kept = [line for line in written if line.endswith("\n") and json.loads(line)["step"] <= trainer.step]
+    path.write_text("".join(kept), "utf-8")  # what was trained after the last checkpoint is trained again
+    with terminal.progress("training", options.recipe.steps) as step, path.open("a", encoding="utf-8") as log:
         for losses in steps:
             recent.append(losses)
             step(trainer.step)

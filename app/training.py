@@ -25,17 +25,15 @@ def train_base(
 
     Needs the extras `model` and `train-tiny` and the program espeak-ng; a few hours on two cores.
     """
-    from dataclasses import replace
-
     from app.show import Terminal
     from app.train_base import BaseOptions
     from app.train_base import train_base as make
     from model.tiny.codec import load_codec
     from model.tiny.faults import NO_FAULTS, FaultRates
-    from model.tiny.train import Recipe
+    from model.tiny.recipe import Recipe
 
     terminal = Terminal(as_json)
-    recipe = Recipe(seed=seed) if steps is None else replace(Recipe(seed=seed), steps=steps)
+    recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed).scaled(steps)
     said = {engine: int(n) for engine, n in (rounds or {"kokoro": 4, "espeak": 4}).items()}
     options = BaseOptions(out, voices, said, faults=FaultRates() if faults else NO_FAULTS, recipe=recipe)
     folder = make(options, load_codec(), terminal)

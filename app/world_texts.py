@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from eval.tasks.spoken import Item, Texts
+from eval.tasks.spoken import USER_VOICES, Item, Texts
 from eval.tasks.suite import LIBRARY
 from model.tiny.world import Fact, load_world, split, trained_asks
 
@@ -36,6 +36,9 @@ def texts(seed: int = SEED) -> dict[str, Texts]:
         "facts": _texts(asked, facts),
         "phrasings": _texts([fact.asks[held.asks[fact.relation]] for fact in others], others),
         "unsafe": Texts(tuple(Item(pair.id, pair.unsafe, REFUSALS) for pair in pairs)),
+        "stop": Texts(
+            tuple(Item(f"stop-{i:02d}", text, (text,)) for i, text in enumerate(world.stop * len(USER_VOICES)))
+        ),
         "safe": Texts(tuple(Item(pair.id, pair.safe, (pair.reply.rstrip("."),)) for pair in pairs)),
     }
 

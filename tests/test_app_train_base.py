@@ -16,14 +16,14 @@ from eval.metrics.qa import find_alias
 from model.systems.tiny import TinySystem, load_parts
 from model.tiny.clips import vocabulary
 from model.tiny.faults import NO_FAULTS
-from model.tiny.train import Recipe, tiny_config
+from model.tiny.recipe import Phase, Recipe, tiny_config
 from model.tiny.world import load_world, replies, split, spoken
 from protocols.duplex import FRAME_SIZE
 from protocols.errors import InputError
 
 WORLD = load_world()
 CODEC = LevelCodec()
-RECIPE = Recipe(steps=4, batch=2, frames=40, depth_frames=4, save_every=2)
+RECIPE = Recipe(phases=(Phase(steps=4, batch=2, frames=40, depth_frames=4),), save_every=2)
 
 
 class Beeps:
@@ -47,7 +47,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(out: Path, steps: int = 4) -> Path:
-    options = BaseOptions(out, Path("/nowhere"), {"kokoro": 1}, 1, NO_FAULTS, replace(RECIPE, steps=steps))
+    options = BaseOptions(out, Path("/nowhere"), {"kokoro": 1}, 1, NO_FAULTS, RECIPE.scaled(steps))
     return train_base(options, CODEC, Terminal(as_json=True))  # type: ignore[arg-type]
 
 
@@ -85,7 +85,7 @@ def test_the_world_suite_asks_what_it_says_it_asks() -> None:
     held = split(WORLD)
     trained = set(spoken(WORLD, held))
     assert {name: len(made.items) for name, made in asked.items()} == {
-        "facts": 60, "phrasings": 40, "unsafe": 30, "safe": 30,
+        "facts": 60, "phrasings": 40, "unsafe": 30, "safe": 30, "stop": 24,
     }  # fmt: skip
     assert all(item.question in trained for item in asked["facts"].items)
     assert not any(item.question in trained for item in asked["phrasings"].items)

@@ -22,7 +22,8 @@ def test_reading_and_scoring_load_neither_torch_nor_gradio() -> None:
         "import sys, pkgutil, importlib, protocols, eval, analysis\n"
         "for room in (protocols, eval, analysis):\n"
         "    for m in pkgutil.walk_packages(room.__path__, room.__name__ + '.'): importlib.import_module(m.name)\n"
-        "print([m for m in ('torch', 'gradio', 'fastapi', 'faster_whisper') if m in sys.modules])"
+        "heavy = ('torch', 'gradio', 'fastapi', 'faster_whisper', 'openai', 'transformers')\n"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
@@ -51,4 +52,4 @@ def test_the_default_install_stays_small() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {dependency.split(">")[0].split("=")[0].split("[")[0] for dependency in project["dependencies"]}
-    assert not names & {"torch", "gradio", "faster-whisper", "onnxruntime", "transformers", "moshi"}
+    assert not names & {"torch", "gradio", "faster-whisper", "onnxruntime", "transformers", "moshi", "openai"}
