@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 .PHONY: demo test bench format clean
 
-demo: .venv/demo ## compare two systems on spoken questions and say where the report lies
+demo: .venv/demo ## a model learns from its own talks and is compared with what it was; says where the report lies
 	$(BIN)/duologue demo
 
 test: .venv/test ## lint, types, the star of imports, tests
@@ -30,7 +30,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/demo: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[offline]'
+	$(PIP) --editable '.[offline,model,pairs]'
 	touch $@
 
 .venv/test: .venv/bin/python pyproject.toml constraints.txt
