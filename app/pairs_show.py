@@ -1,7 +1,6 @@
 """A dataset's pairs as a page to look at and listen to: rows and their sounds to the values the page is made of."""
 
 import base64
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from eval.pairs.dataset import Dataset
 from eval.pairs.rows import PairRow, TalkRow
 from protocols.audio import read_sound, resample
 from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.encoding import encoded
 from protocols.errors import InputError
 from protocols.records import Channel, Word
 from protocols.timeline import Span, utterances
@@ -90,7 +90,7 @@ def _sound(dataset: Dataset, talk: TalkRow, pair: PairRow, start: float, end: fl
             _put(out[0], source, cut.at, cut.start, cut.end, start)
     except InputError:
         return None
-    return "data:audio/ogg;base64," + base64.b64encode(_ogg(out)).decode()
+    return "data:audio/ogg;base64," + base64.b64encode(encoded(out.T, SAMPLE_RATE, "OGG")).decode()
 
 
 def _channels(path: Path) -> list[Audio]:
@@ -113,11 +113,3 @@ def _put(out: Audio, source: Audio, at: float, start: float, end: float, origin:
     first = max(first, 0)
     room = out[first : first + len(part)]
     room += part[: len(room)]
-
-
-def _ogg(audio: Audio) -> bytes:
-    import soundfile
-
-    encoded = io.BytesIO()
-    soundfile.write(encoded, audio.T, SAMPLE_RATE, format="OGG", subtype="VORBIS")
-    return encoded.getvalue()

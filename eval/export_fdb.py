@@ -8,7 +8,6 @@ interruption, because that is how those files are made: from sound that begins t
 (`eval.tasks.import_fdb`) goes back beside the talk it is the twin of, and is left out where that talk is.
 """
 
-import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -20,9 +19,10 @@ import numpy as np
 from eval.metrics.compat.fdb import after
 from eval.tasks.import_fdb import CLEAN, Place
 from protocols.duplex import Audio
+from protocols.encoding import encoded, to_pcm16
 from protocols.errors import InputError, StoreError
 from protocols.records import Conversation, Event, Listening, Sample, Word
-from protocols.store import Run, to_pcm16
+from protocols.store import Run
 
 OVERLAPS = ("interruption", "backchannel", "side_talk", "background")
 V15 = {
@@ -102,7 +102,7 @@ def _write(place: Place, audio: Audio, talk: Conversation, words: Sequence[Word]
     folder.mkdir(parents=True, exist_ok=bool(place.prefix))
     assert talk.recording is not None
     for name, channel in (("output.wav", audio[0]), ("input.wav", audio[1])):
-        _wav(place.file(name), channel, talk.recording.sample_rate)
+        place.file(name).write_bytes(encoded(to_pcm16(np.asarray(channel)), talk.recording.sample_rate, "WAV"))
     words = words if place.prefix else _dated(folder, talk, talk.recording.duration, words)
     chunks = [_mark(w.text, w.start, w.end) for w in words]
     _json(place.file("output.json"), {"text": " ".join(w.text for w in words), "chunks": chunks})
@@ -137,14 +137,6 @@ def _turn_end(turns: Sequence[Event], duration: float) -> dict[str, object]:
 
 def _mark(text: str, start: float, end: float) -> dict[str, object]:
     return {"text": text, "timestamp": [start, end]}
-
-
-def _wav(path: Path, channel: Audio, sample_rate: int) -> None:
-    import soundfile
-
-    encoded = io.BytesIO()
-    soundfile.write(encoded, to_pcm16(np.asarray(channel)), sample_rate, format="WAV", subtype="PCM_16")
-    path.write_bytes(encoded.getvalue())
 
 
 def _json(path: Path, data: object) -> None:

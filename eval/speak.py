@@ -8,7 +8,6 @@ This file does not time words or fetch anything.
 """
 
 import hashlib
-import io
 import json
 import os
 import re
@@ -21,11 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from protocols.audio import read_channel, resample
+from protocols.audio import mixed, read_channel
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.encoding import decoded, flac_of
 from protocols.errors import InputError, unknown_name
-from protocols.store import flac_of, write_whole
+from protocols.store import write_whole
 
 # "en-gb+f2" is not among them: espeak-ng 1.51 silently drops the variant after that name.
 ESPEAK_VOICES = ("en-us", "en-gb", "en-us+f3", "en-gb-x-rp+f2", "en-us+m3", "en-gb-scotland", "en-us+f5", "en-us+m7")
@@ -71,14 +71,11 @@ class EspeakSpeaker:
         self.source = f"espeak-ng/{_espeak_version()}"
 
     def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
-        import soundfile
-
         voice = checked(text, voice or ESPEAK_VOICES[0], speed, ESPEAK_VOICES)
         wav = _espeak(text, "--stdout", "-v", voice, "-s", str(round(ESPEAK_WORDS_PER_MINUTE * speed)))
         if not wav:
             raise InputError(f"espeak-ng made no sound of {text!r}")
-        samples, sample_rate = soundfile.read(io.BytesIO(wav), dtype="float32")
-        return trimmed(resample(samples, sample_rate, SAMPLE_RATE), text)
+        return trimmed(mixed(decoded(wav, "espeak-ng")), text)
 
 
 class KokoroSpeaker:

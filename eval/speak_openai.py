@@ -5,12 +5,12 @@ non-obvious decision: WAV is asked for, not raw samples, because it says its sam
 The server's address and the model are part of `source`, so that a cache never mixes two.
 """
 
-import io
 from collections.abc import Sequence
 
 from eval.speak import checked, trimmed
-from protocols.audio import resample
-from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.audio import mixed
+from protocols.duplex import Audio
+from protocols.encoding import decoded
 from protocols.errors import InputError, SystemUnreachable
 
 VOICES = ("alloy", "ash", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer")  # of OpenAI's own models
@@ -49,14 +49,4 @@ class OpenAISpeaker:
             raise InputError(
                 f"the speech server at {self._client.base_url} refused {self._model!r}: {error}"
             ) from error
-        return trimmed(_decoded(reply.content, str(self._client.base_url)), text)
-
-
-def _decoded(data: bytes, where: str) -> Audio:
-    import soundfile
-
-    try:
-        samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, ValueError) as error:
-        raise InputError(f"the speech server at {where} sent {len(data)} bytes that are no WAV: {error}") from error
-    return resample(samples.mean(axis=1), sample_rate, SAMPLE_RATE)
+        return trimmed(mixed(decoded(reply.content, f"the speech server at {self._client.base_url}")), text)

@@ -56,6 +56,11 @@ def channel_of(sound: Sound, path: Path, channel: int | None = None) -> Audio:
     return resample(sound.samples[channel or 0], sound.sample_rate, SAMPLE_RATE)
 
 
+def mixed(sound: Sound) -> Audio:
+    """All channels of a sound as one at 24 kHz, [n]: their mean."""
+    return resample(sound.samples.mean(axis=0), sound.sample_rate, SAMPLE_RATE)
+
+
 @lru_cache(maxsize=16)
 def cached_channel(path: Path, channel: int | None = None) -> Audio:
     """`read_channel`, remembering the last few files; the result cannot be written to."""

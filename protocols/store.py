@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from protocols.base import Record, from_json, to_json
 from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.encoding import encoded, to_pcm16
 from protocols.errors import InputError, StoreError
 from protocols.records import Conversation, Key, Listening, Rating, Recording, Sample, Score, StoredFile
 from protocols.runs import RunInfo
@@ -148,22 +149,17 @@ class Writing:
 
     def write_audio(self, key: Key, audio: Audio) -> Recording:
         """Store both channels, float32 [2, n] in [-1, 1], as 16-bit FLAC."""
-        import soundfile
-
         name = f"audio/{file_name(key)}.flac"
-        path = self.run.path / name
-        encoded = io.BytesIO()  # in memory, so that only plain writes can fail
-        soundfile.write(encoded, to_pcm16(audio).T, SAMPLE_RATE, format="FLAC", compression_level=0.2)
-        data = encoded.getvalue()
-        write_whole(path, data)
+        data = encoded(to_pcm16(audio).T, SAMPLE_RATE, "FLAC", compression=0.2)
+        write_whole(self.run.path / name, data)
         return Recording(name, SAMPLE_RATE, audio.shape[1], hashlib.sha256(data).hexdigest())
 
     def write_tokens(self, key: Key, tokens: npt.NDArray[np.int16]) -> StoredFile:
         """Store a system's own token grid, int16 [streams, frames]."""
         name = f"audio/{file_name(key)}.tokens.npy"
-        encoded = io.BytesIO()
-        np.save(encoded, tokens.astype(np.int16), allow_pickle=False)
-        data = encoded.getvalue()
+        file = io.BytesIO()
+        np.save(file, tokens.astype(np.int16), allow_pickle=False)
+        data = file.getvalue()
         write_whole(self.run.path / name, data)
         return StoredFile(name, hashlib.sha256(data).hexdigest())
 
@@ -180,20 +176,6 @@ class Writing:
             if path.exists():
                 sealed[name] = (path.stat().st_size, sha256_of(path))
         self.update(msgspec.structs.replace(self.run.info, sealed=sealed))
-
-
-def to_pcm16(audio: Audio) -> npt.NDArray[np.int16]:
-    """float32 in [-1, 1] to int16, clipped and rounded to nearest."""
-    return np.asarray(np.rint(np.clip(audio, -1.0, 1.0) * 32767.0), dtype=np.int16)
-
-
-def flac_of(audio: Audio) -> bytes:
-    """One channel, [n] at 24 kHz, as 16-bit FLAC."""
-    import soundfile
-
-    encoded = io.BytesIO()
-    soundfile.write(encoded, to_pcm16(audio), SAMPLE_RATE, format="FLAC")
-    return encoded.getvalue()
 
 
 def file_name(key: Key) -> str:

@@ -16,8 +16,8 @@ from app.live.echo import echo_return
 from app.live.robot import Loudspeaker
 from app.live.tokens import Pass, Signer, TokenRefused, key_in, new_talk_id
 from protocols.duplex import SystemInfo
+from protocols.encoding import to_pcm16
 from protocols.errors import InputError
-from protocols.store import to_pcm16
 
 RATE = 24_000
 samples = st.integers(-32_767, 32_767)

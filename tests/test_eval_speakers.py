@@ -84,7 +84,7 @@ def test_two_servers_or_models_never_share_a_cache(server: list[dict[str, Any]],
     assert [asked["model"] for asked in server] == ["a", "b"]
 
 
-@pytest.mark.parametrize(("model", "says"), [("nobody", "refused 'nobody'"), ("text", "that are no WAV")])
+@pytest.mark.parametrize(("model", "says"), [("nobody", "refused 'nobody'"), ("text", "that are no sound file")])
 def test_a_server_that_refuses_says_why(server: list[dict[str, Any]], tmp_path: Path, model: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         open_speaker(f"openai:{model}", tmp_path).say("Hello.")

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from protocols.encoding import to_pcm16
 from protocols.errors import StoreError
 from protocols.records import Conversation, Key, Score
 from protocols.runs import Protocol, RunInfo
-from protocols.store import Run, file_name, to_pcm16
+from protocols.store import Run, file_name
 
 INFO = RunInfo("test", "1", Protocol("s", "0", 1, 0, 1.0, 4.0, "none", "simulated"), "running", "2026-01-01", 3)
 

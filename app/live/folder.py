@@ -26,6 +26,7 @@ from app.live.events import LiveEvent, Marked, read_events
 from app.live.wire import Pcm
 from protocols.base import Record, from_json, to_json
 from protocols.duplex import FRAME, SAMPLE_RATE
+from protocols.encoding import encoded
 from protocols.errors import StoreError
 from protocols.records import Pacing, Recording, Seconds, StoredFile
 from protocols.store import write_whole
@@ -159,22 +160,18 @@ def _marks(path: Path) -> tuple[Marked, ...]:
 
 def _to_flac(path: Path, name: str, both: Pcm, rate: int) -> Recording | None:
     """Store both channels as FLAC; None if there is no sound."""
-    import soundfile
-
     if not len(both):
         return None
-    encoded = io.BytesIO()
-    soundfile.write(encoded, both, rate, format="FLAC", subtype="PCM_16", compression_level=0.2)
-    data = encoded.getvalue()
+    data = encoded(both, rate, "FLAC", compression=0.2)
     write_whole(path / f"{name}.flac", data)
     return Recording(f"{name}.flac", rate, len(both), hashlib.sha256(data).hexdigest())
 
 
 def _write_tokens(path: Path, columns: list[np.ndarray]) -> StoredFile:
-    encoded = io.BytesIO()
-    np.save(encoded, np.stack(columns, axis=1).astype(np.int16), allow_pickle=False)
-    write_whole(path / "tokens.npy", encoded.getvalue())
-    return StoredFile("tokens.npy", hashlib.sha256(encoded.getvalue()).hexdigest())
+    file = io.BytesIO()
+    np.save(file, np.stack(columns, axis=1).astype(np.int16), allow_pickle=False)
+    write_whole(path / "tokens.npy", file.getvalue())
+    return StoredFile("tokens.npy", hashlib.sha256(file.getvalue()).hexdigest())
 
 
 def _append_to(path: Path) -> BinaryIO:

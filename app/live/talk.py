@@ -21,9 +21,9 @@ from app.live.lag import LagWatch
 from app.live.stepper import Done, Due, Seat, Stepper
 from app.live.wire import AgentFrame, Malformed, Outcome, Packet, pack_frame
 from protocols.duplex import Step, TalkEnded
+from protocols.encoding import to_pcm16
 from protocols.errors import DuologueError, StoreError
 from protocols.records import Pacing
-from protocols.store import to_pcm16
 
 FLUSH = 0.4  # seconds between two flushes of the recording
 FASTEST = 2.0  # seconds a page's clock may run ahead of ours

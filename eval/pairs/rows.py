@@ -19,9 +19,9 @@ from eval.pairs.settings import PairSettings
 from eval.pairs.talks import RawTalk
 from protocols.base import Value
 from protocols.duplex import SAMPLE_RATE
+from protocols.encoding import flac_of
 from protocols.records import Evidence, Word
 from protocols.replies import Tokens
-from protocols.store import flac_of
 
 SCHEMA = 1
 SOUNDS = "sounds/"  # of a dataset: what a voice said anew, named by its content

@@ -18,9 +18,10 @@ from eval.tasks.user import quietest_moment
 from protocols.audio import cached_channel
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.encoding import encoded, to_pcm16
 from protocols.errors import InputError, unknown_name
 from protocols.records import Key
-from protocols.store import file_name, to_pcm16
+from protocols.store import file_name
 from protocols.timeline import Span, shift
 
 Role = Literal[
@@ -169,7 +170,5 @@ def role_of(name: str, where: str) -> Role:
 
 
 def write_wav(path: Path, audio: Audio) -> None:
-    import soundfile
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, to_pcm16(audio), SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    path.write_bytes(encoded(to_pcm16(audio), SAMPLE_RATE, "WAV"))

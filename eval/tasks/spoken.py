@@ -19,8 +19,8 @@ from eval.speak import KokoroSpeaker, sound_edges
 from protocols.config import read_yaml
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
+from protocols.encoding import flac_of
 from protocols.errors import DuologueError, InputError
-from protocols.store import flac_of
 
 USER_VOICES = ("af_heart", "am_fenrir", "bf_emma", "am_puck", "af_bella", "bm_george")
 AGENT_VOICE = "am_michael"
