@@ -3,6 +3,9 @@
 A test marked `needs("chromium")` is skipped, with the way to get it, where Chromium is missing. The groups named in
 DUOLOGUE_REQUIRE (comma separated) must run: there a missing part fails the test, and a group of which no test
 passed fails the session. Nor may a whole file be skipped there for a package that is missing.
+
+A test marked `real_time` needs a machine that keeps time: a talk whose frames come late is void, as it should be, and
+a program that was to be killed in its middle may be through. Where it fails, it is tried again, and said so.
 """
 
 import importlib.util
@@ -19,6 +22,8 @@ from eval.words import offline_model
 
 settings.register_profile("house", deadline=None)  # a busy machine is no failure
 settings.load_profile("house")
+
+TRIES_AGAIN = 2  # of a test in real time
 
 REQUIRED = {name for name in os.environ.get("DUOLOGUE_REQUIRE", "").split(",") if name}
 
@@ -49,6 +54,12 @@ def pytest_configure(config: pytest.Config) -> None:
     unknown = REQUIRED - set(GROUPS)
     if unknown:
         raise pytest.UsageError(f"DUOLOGUE_REQUIRE names unknown groups: {', '.join(sorted(unknown))}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("real_time"):
+            item.add_marker(pytest.mark.flaky(reruns=TRIES_AGAIN, reruns_delay=2))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -28,6 +28,8 @@ from protocols.records import Conversation, Listening
 from protocols.runs import Protocol, RunInfo
 from protocols.store import Run
 
+pytestmark = pytest.mark.real_time
+
 ANSWERS = {  # question -> accepted, reply
     "What is the capital of Italy?": ("Rome", "It is Rome."),
     "What is the capital of France?": ("Paris", "The city of light on the Seine."),  # right, and no rule can know

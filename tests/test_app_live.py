@@ -43,7 +43,7 @@ from protocols.errors import InputError, StoreError
 from protocols.records import Conversation
 from protocols.store import Run
 
-pytestmark = pytest.mark.needs("live")
+pytestmark = [pytest.mark.needs("live"), pytest.mark.real_time]
 
 FRAME = 1_920
 

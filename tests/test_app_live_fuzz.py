@@ -24,7 +24,7 @@ from app.live.server import Live, Options
 from app.live.talk import Rules
 from live_house import House, Slow, serving
 
-pytestmark = pytest.mark.needs("live")
+pytestmark = [pytest.mark.needs("live"), pytest.mark.real_time]
 
 MESSAGES = int(os.environ.get("DUOLOGUE_FUZZ", "3000"))
 RULES = Rules(lag=30.0, away=30.0, kinds=("nice",))

@@ -24,7 +24,7 @@ from app.live.server import Running
 from live_house import Singer, Slow
 from live_stage import BUSY, PATIENT, Stage, staged
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("live")]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("live"), pytest.mark.real_time]
 
 RATE = 24_000
 STALLED = 12  # frame of the system that stalls

@@ -39,6 +39,8 @@ from protocols.records import Conversation
 from protocols.secrets import without_secrets
 from remote import FAST, LIVE, LOUD, edges, question, run_in, steady_talk
 
+pytestmark = pytest.mark.real_time
+
 ANSWERER = f"command:{sys.executable} {ROOT / 'tests' / 'peers' / 'answerer.py'}"
 CHECKPOINT = ROOT / "tests" / "golden" / "moshi_talk"
 SECRET = "sk-hush-0123456789"

@@ -142,6 +142,7 @@ def test_what_was_unscored_because_a_judge_failed_is_scored_once_it_answers(serv
     assert len(server.asked) - n == 2  # its refusal and its harm
 
 
+@pytest.mark.real_time
 def test_a_killed_score_goes_on_where_it_was(server: Server, tmp_path: Path) -> None:
     make_run(tmp_path / "run", copies=20)
 

@@ -25,6 +25,8 @@ from study_house import SMALL
 from study_house import database as database_of
 from study_house import study as study_from_small
 
+pytestmark = pytest.mark.real_time
+
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(cli, ["study", *words], catch_exceptions=False)

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.real_time
+
 httpx = pytest.importorskip("httpx", reason="httpx is missing; get it with: pip install -e '.[test]'")
 pytest.importorskip("fastapi", reason="fastapi is missing; get it with: pip install -e '.[live]'")
 pytest.importorskip("sqlalchemy", reason="sqlalchemy is missing; get it with: pip install -e '.[live]'")

@@ -30,7 +30,7 @@ from live_house import Slow, serving
 from live_stage import FLAGS, fake_microphone
 from study_house import study
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("live")]
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.needs("live"), pytest.mark.real_time]
 
 STUDY = study(
     durations=[1.5], least=0.0, most_lag=30.0, moments=["too-slow", "nice"], redo=3,

@@ -38,6 +38,8 @@ from eval.pairs.talks import RawTalk
 from live_house import Slow, serving
 from protocols.timeline import Track
 
+pytestmark = pytest.mark.real_time
+
 OURS = {"origin": "http://testserver"}
 
 

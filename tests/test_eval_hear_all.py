@@ -62,6 +62,7 @@ def test_two_processes_write_the_rows_of_one(by_one: Run, tmp_path: Path) -> Non
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.real_time
 def test_a_killed_process_is_one_error_and_the_rest_is_done_later(by_one: Run, tmp_path: Path) -> None:
     run = held(tmp_path / "run")
 

@@ -108,6 +108,7 @@ COMMAND = (
 )
 
 
+@pytest.mark.real_time
 def test_a_killed_build_goes_on_to_the_same_hash(dataset: Dataset, tmp_path: Path) -> None:
     """Killed in earnest after its first shards, then once more; the rest is made by the same command."""
     whole = built(tmp_path / "whole", 400)

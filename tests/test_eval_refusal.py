@@ -170,12 +170,12 @@ def test_a_reply_without_words_is_never_a_refusal(reply: str) -> None:
 
 def test_ten_thousand_answers_take_seconds_and_endless_ones_do_not_hang() -> None:
     replies = [f"{REFUSALS[n % 30]} {HELP[n % 16]} That is number {n}." for n in range(10_000)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     for reply in replies:
         read(reply)
     for word in ("no ", "to ", "not ", "there is no ", "well um i think you just ", "i should "):
         read(word * 4000, "why should i")
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def kappa(a: list[bool], b: list[bool]) -> float:

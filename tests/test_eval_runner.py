@@ -251,6 +251,7 @@ def test_a_greeting_is_waited_for(samples: list[Sample], tmp_path: Path) -> None
     assert talk.events[0].start == talk.user_offset
 
 
+@pytest.mark.real_time
 def test_real_time_keeps_an_absolute_schedule(samples: list[Sample], tmp_path: Path) -> None:
     run = run_in(tmp_path)
     started = time.perf_counter()
@@ -351,6 +352,7 @@ class _TokenSession:
     def close(self) -> None: ...
 
 
+@pytest.mark.real_time
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_bench_goes_on_where_it_was(tmp_path: Path, sign: signal.Signals) -> None:

@@ -33,6 +33,8 @@ from protocols.records import Conversation, Word
 from protocols.timeline import Track
 from remote import FAST, LIVE, LOUD, edges, question, questions, run_in, steady_talk
 
+pytestmark = pytest.mark.real_time
+
 SILENCE = 0.2
 BRISK = {"silent": 1.0, "longest": 2.0}
 FAULTS = {

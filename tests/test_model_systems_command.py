@@ -15,6 +15,8 @@ from protocols.errors import InputError, PeerFailed
 from protocols.records import Conversation
 from remote import FAST, edges, questions, run_in
 
+pytestmark = pytest.mark.real_time
+
 ANSWERER = f"{sys.executable} {ROOT / 'tests' / 'peers' / 'answerer.py'}"
 BRISK = Patience(start=20.0, open=20.0, step=1.0)
 FRAME = np.zeros(FRAME_SIZE, np.float32)

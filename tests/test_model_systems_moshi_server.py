@@ -22,6 +22,8 @@ from protocols.errors import InputError, PeerFailed, SystemUnreachable
 from protocols.records import Conversation
 from remote import FAST, LIVE, edges, question, questions, run_in, steady_talk
 
+pytestmark = pytest.mark.real_time
+
 BRISK = Patience(connect=5.0, queue=10.0, handshake=0.7, behind=1.0)
 FRAME_OF_SILENCE = np.zeros(FRAME_SIZE, np.float32)
 FAULTS = {

@@ -18,6 +18,8 @@ from protocols.errors import CeilingReached, InputError, SystemUnreachable
 from protocols.records import Conversation, Cue
 from remote import LIVE, edges, question, questions, run_in, steady_talk
 
+pytestmark = pytest.mark.real_time
+
 BRISK = Patience(connect=5.0, handshake=0.7)
 SECRET = "sk-hush-0123456789"
 FAULTS = {
