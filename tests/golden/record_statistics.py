@@ -20,9 +20,16 @@ import interlace
 import krippendorff
 import numpy as np
 import pandas as pd
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
+from statsmodels.regression.linear_model import RegressionResults
+from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
+from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
 from statsmodels.stats.weightstats import ttost_paired
 
 PATH = Path(__file__).parent / "statistics" / "expected.json"
@@ -55,6 +62,29 @@ def mixed(seed: int, effect: float) -> dict[str, object]:
     }
 
 
+def with_own_effects(seed: int, effect: float) -> dict[str, object]:
+    """Raters differ in how they take the difference, and the difference grows with the duration."""
+    rng = np.random.default_rng(seed)
+    rater = np.repeat(np.arange(60), 12)
+    arm = np.tile(np.repeat([0, 1], 6), 60)
+    duration = np.tile(np.arange(12) % 3, 60)
+    own = effect + rng.normal(0, 0.8, 60)[rater] + 0.4 * (duration - 1)
+    latent = own * (arm - 0.5) + rng.normal(0, 0.9, 60)[rater]
+    answer = np.searchsorted([-2.4, -1.1, 0.4, 2.0], latent + rng.logistic(0, 1, len(rater)))
+    frame = pd.DataFrame({"answer": answer, "arm": arm - 0.5, "rater": rater})
+    frame["d1"] = (duration == 0) * 1.0 - (duration == 2)
+    frame["d2"] = (duration == 1) * 1.0 - (duration == 2)
+    found = interlace.clmm("answer ~ arm + d1 + d2 + arm:d1 + arm:d2", frame, random=["(1 + arm | rater)"])
+    slopes = {name: float(found.fe_params[name]) for name in found.fe_params.index}
+    whole = {"answer": answer, "arm": arm, "rater": rater, "duration": duration}
+    return {
+        "data": {name: column.tolist() for name, column in whole.items()},
+        "fixed": slopes,
+        "error": float(found.fe_bse["arm"]),
+        "log_likelihood": float(found.llf),
+    }
+
+
 def votes(ties: bool, seed: int) -> dict[str, object]:
     """Every vote also in the other order, so that an effect of order is exactly none."""
     rng = np.random.default_rng(seed)
@@ -78,6 +108,72 @@ def votes(ties: bool, seed: int) -> dict[str, object]:
                 for f, s, r in zip(first, second, result, strict=True)]  # fmt: skip
         made["choix"] = dict(zip(names, choix.opt_pairwise(len(names), wins).tolist(), strict=True))
     return made
+
+
+def two_arms(seed: int) -> dict[str, object]:
+    """Votes of raters with tastes of their own: a logistic regression on one column for B and one for being first,
+    and shares by order as a regression on +-1/2; errors clustered by rater."""
+    rng = np.random.default_rng(seed)
+    rater = np.repeat(np.arange(40), 6)
+    b_first = rng.random(240) < 0.4
+    latent = np.where(b_first, 1, -1) * rng.normal(0.5, 1, 40)[rater] + 0.3 + rng.logistic(size=240)
+    result = np.where(latent > 0, 1, -1)
+    clusters = {"groups": rater, "use_correction": False}
+    x = np.column_stack([np.where(b_first, 1.0, -1.0), np.ones(240)])
+    logit = sm.Logit((result > 0) * 1.0, x).fit(disp=False, cov_type="cluster", cov_kwds=clusters)
+    for_b = (np.where(b_first, result, -result) + 1) / 2
+    shares = sm.OLS(for_b, np.column_stack([np.ones(240), b_first - 0.5])).fit(cov_type="cluster", cov_kwds=clusters)
+    return {
+        "rater": rater.tolist(), "b_first": b_first.tolist(), "result": result.tolist(),
+        "logit": [float(v) for v in logit.params], "logit_errors": [float(v) for v in logit.bse],
+        "balanced": float(shares.params[0]), "balanced_error": float(shares.bse[0]),
+    }  # fmt: skip
+
+
+def clustered(seed: int) -> dict[str, object]:
+    """A mean and a difference of means with one and two clusterings of unequal size."""
+    rng = np.random.default_rng(seed)
+    voice, template = rng.integers(0, 12, 200), rng.integers(0, 25, 200)
+    arm = rng.integers(0, 2, 200)
+    values = rng.normal(size=12)[voice] + rng.normal(size=25)[template] + rng.gamma(2.0, 1.0, 200) + 0.5 * arm
+
+    def fit(x: np.ndarray) -> RegressionResults:
+        return sm.OLS(values, x).fit(cov_type="cluster", cov_kwds={"groups": voice, "use_correction": False})
+
+    plain = sm.OLS(values, np.ones(200)).fit()
+    both = cov_cluster_2groups(plain, voice, template, use_correction=True)
+    arms = fit(sm.add_constant(arm))
+    return {
+        "values": values.tolist(), "voice": voice.tolist(), "template": template.tolist(), "arm": arm.tolist(),
+        "one": float(fit(np.ones(200)).bse[0]), "two": float(np.sqrt(both[0][0, 0])),
+        "difference": float(arms.params[1]), "difference_error": float(arms.bse[1]),
+    }  # fmt: skip
+
+
+def variances(seed: int) -> dict[str, object]:
+    """A complete table of talks and raters as an analysis of variance, and one without columns as a mixed model by
+    restricted likelihood."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(0, 1, (30, 1)) + rng.normal(0, 0.6, (1, 5)) + rng.normal(0, 0.8, (30, 5))
+    frame = pd.DataFrame(
+        {"value": table.ravel(), "talk": np.repeat(np.arange(30), 5), "rater": np.tile(np.arange(5), 30)}
+    )
+    squares = anova_lm(smf.ols("value ~ C(talk) + C(rater)", frame).fit()).mean_sq
+    mixed = smf.mixedlm("value ~ 1", frame, groups="talk").fit(reml=True)
+    return {
+        "table": table.tolist(), "rows": float(squares["C(talk)"]), "columns": float(squares["C(rater)"]),
+        "error": float(squares["Residual"]), "between": float(mixed.cov_re.iloc[0, 0]), "within": float(mixed.scale),
+    }  # fmt: skip
+
+
+def sizes() -> list[list[float]]:
+    """Smallest difference in standard deviations that a paired t test finds with 80 % power."""
+    return [[n, float(TTestPower().solve_power(None, nobs=n, alpha=0.05, power=0.8))] for n in (10, 20, 40, 80, 300)]
+
+
+def single_shares() -> list[list[float]]:
+    pairs = [(0, 20), (1, 30), (15, 30), (240, 300), (300, 300)]
+    return [[k, n, *(float(v) for v in proportion_confint(k, n, method="wilson"))] for k, n in pairs]
 
 
 def agreement(seed: int) -> dict[str, object]:
@@ -130,6 +226,12 @@ if __name__ == "__main__":
     made = {
         "versions": {name: version(name) for name in PACKAGES},
         "mixed": [mixed(seed, effect) for seed, effect in ((0, 0.0), (1, 0.6))],
+        "own_effects": with_own_effects(2, 0.5),
+        "two_arms": two_arms(0),
+        "clustered": clustered(0),
+        "variances": variances(0),
+        "sizes": sizes(),
+        "wilson": single_shares(),
         "votes": [votes(False, 0), votes(True, 1)],
         "agreement": [agreement(seed) for seed in (0, 1)],
         "kappa": kappas(0),
