@@ -166,20 +166,32 @@ def _two_way(table: Floats) -> Icc:
         absolute = Estimate(value, None, None, n * k, n, why)
         consistent = Estimate(1.0, None, None, n * k, n, why) if rows > 0 else None
         return Icc(absolute, consistent, n * rows / (n * rows + columns), between, level, 0.0)
-    upper = (1 + LEVEL) / 2
-    a, b = k * value / (n * (1 - value)), 1 + k * value * (n - 1) / (n * (1 - value))
-    df = (a * columns + b * error) ** 2 / ((a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1)))
-    rest = k * columns + (k * n - k - n) * error
-    down, up = fisher.ppf(upper, n - 1, df), fisher.ppf(upper, df, n - 1)
-    low = n * (rows - down * error) / (down * rest + n * rows)
-    high = n * (up * rows - error) / (rest + n * up * rows)
+    absolute = _absolute(value, (rows, columns, error), n, k)
     spread = (n - 1) * (k - 1)
     ends = _from_f(rows / error, k, n - 1, spread)
     return Icc(
-        Estimate(value, float(low), float(high), n * k, n),
+        absolute,
         Estimate((rows - error) / (rows + (k - 1) * error), *ends, n * k, n),
         (rows - error) / (rows + (columns - error) / n), between, level, error,
     )  # fmt: skip
+
+
+def _absolute(value: float, squares: tuple[float, float, float], n: int, k: int) -> Estimate:
+    """ICC(A,1) with Satterthwaite's interval; none where the mean squares (rows, columns, error) leave it without
+    degrees of freedom."""
+    rows, columns, error = squares
+    upper = (1 + LEVEL) / 2
+    with np.errstate(all="ignore"):
+        a, b = np.float64(k * value) / (n * (1 - value)), 1 + np.float64(k * value * (n - 1)) / (n * (1 - value))
+        parts = (a * columns) ** 2 / (k - 1) + (b * error) ** 2 / ((n - 1) * (k - 1))
+        df = (a * columns + b * error) ** 2 / parts
+        rest = k * columns + (k * n - k - n) * error
+        down, up = fisher.ppf(upper, n - 1, df), fisher.ppf(upper, df, n - 1)
+        low = float(n * (rows - down * error) / (down * rest + n * rows))
+        high = float(n * (up * rows - error) / (rest + n * up * rows))
+    if not low <= value <= high:  # also where one of them is no number
+        return Estimate(value, None, None, n * k, n, "too few talks and raters for an interval of absolute agreement")
+    return Estimate(value, low, high, n * k, n)
 
 
 def _one_way(values: Floats, by_unit: Grouped) -> Icc:

@@ -49,7 +49,7 @@ def benjamini_hochberg(ps: Sequence[float]) -> list[float]:
     """Adjusted p (q values) in the order given (Benjamini and Hochberg 1995)."""
     values = np.asarray(ps, dtype=np.float64)
     order = np.argsort(values, kind="stable")
-    stepped = values[order] * len(values) / np.arange(1, len(values) + 1)
+    stepped = values[order] * (len(values) / np.arange(1, len(values) + 1))  # the largest stays what it was
     return _back(np.minimum(np.minimum.accumulate(stepped[::-1])[::-1], 1), order)
 
 

@@ -17,6 +17,7 @@ from analysis.power import detectable
 from analysis.resample import group, sign_flip, standard_error
 
 RUNAWAY = 12.0  # logits
+ROUNDING = 1e-12
 
 
 class Votes(NamedTuple):
@@ -124,7 +125,7 @@ class Strengths(msgspec.Struct, frozen=True):
         weights = np.zeros(len(self.arms))
         weights[i], weights[j] = -1, 1
         value = self.strengths[j].value - self.strengths[i].value
-        error = float(np.sqrt(weights @ np.array(self.covariance) @ weights))
+        error = _error(float(weights @ np.array(self.covariance) @ weights))
         p = float(2 * student.sf(abs(value) / error, self.df)) if error > 0 else 1.0
         return _wald(value, error, self.strengths[0].n, self.strengths[0].n_clusters, self.df), p
 
@@ -159,13 +160,18 @@ def strengths(votes: Votes) -> Strengths | Undefined:
     return Strengths(
         arms=tuple(arms),
         strengths=tuple(
-            _wald(float(v), float(np.sqrt(s)), n, k, df) for v, s in zip(values, spread.diagonal(), strict=True)
+            _wald(float(v), _error(float(s)), n, k, df) for v, s in zip(values, spread.diagonal(), strict=True)
         ),
         covariance=tuple(tuple(row) for row in spread.tolist()),
-        order=_wald(float(theta[at]), float(np.sqrt(covariance[at, at])), n, k, df) if order else None,
+        order=_wald(float(theta[at]), _error(float(covariance[at, at])), n, k, df) if order else None,
         tie=float(np.exp(theta[-1]) / (2 + np.exp(theta[-1]))) if ties else None,
         df=df,
     )  # fmt: skip
+
+
+def _error(variance: float) -> float:
+    """0 for what is left of no variance by rounding."""
+    return float(np.sqrt(variance)) if variance > ROUNDING else 0.0
 
 
 def _wald(value: float, error: float, n: int, k: int, df: int) -> Estimate:
