@@ -41,6 +41,7 @@ class Preference(msgspec.Struct, frozen=True):
     first_heard: Estimate  # share for the talk heard first, ties half; 0.5 is no effect of order
     p: float  # sign flips of raters' sums
     p_order: float
+    standard_error: float | None  # of the share with ties as half, clustered; None for one rater
     detectable: float | None  # distance from one half that would be found with 80 % power
     verdict: Verdict
     raters_to_decide: int | None
@@ -77,6 +78,7 @@ def prefer(votes: Votes, a: str, b: str, margin: float, seed: int = 0) -> Prefer
         first_heard=first,
         p=p,
         p_order=sign_flip(heard, raters, seed),
+        standard_error=error,
         detectable=detectable(error, half.n_clusters),
         verdict=said,
         raters_to_decide=clusters_to_decide(against_half, margin) if said == "undecided" else None,

@@ -173,6 +173,7 @@ class Conversation(Record, frozen=True, tag="conversation/1"):
     transcripts: tuple[Transcript, ...] = ()  # what the system itself says it said
     tokens: StoredFile | None = None  # the system's own token grid, npy int16 [streams, frames]
     pacing: Pacing | None = None
+    lag: Seconds | None = None  # live: how much later the agent was heard (recorded) than it spoke on its own clock
     usage: dict[str, float] = {}  # what the system says it used: tokens by kind, cost
 
     def __post_init__(self) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from analysis.estimates import Undefined
 from analysis.report.card_page import write_card
-from analysis.report.people import RatedTalk, people, read_study
+from analysis.report.people import people, read_study
 from analysis.report.people_figures import likert_figure, map_figure, slopes_figure, votes_figure
+from analysis.report.questions import RatedTalk
 from analysis.report.study_card import LIBRARY, observed, read_card, resized
 from analysis.sensitivity import arm_difference
 from protocols.base import to_json
@@ -79,7 +80,7 @@ def test_a_study_export_is_read_from_its_two_files(tmp_path: Path) -> None:
         read_study(tmp_path)
     (tmp_path / "ratings.jsonl").write_bytes(b"".join(to_json(r) + b"\n" for r in rows))
     (tmp_path / "talks.csv").write_text("talk,scenario\nx,y\n")
-    with pytest.raises(InputError, match="its columns are talk, arm"):
+    with pytest.raises(InputError, match="has no column arm"):
         read_study(tmp_path)
     lines = [f"{name},{t.arm},{t.scenario},{t.duration}" for name, t in talks.items()]
     (tmp_path / "talks.csv").write_text("\n".join(["talk,arm,scenario,duration", *lines]))

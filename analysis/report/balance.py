@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.paired import Estimate, mean_estimate
 from analysis.report.measure import Grouped
+from analysis.report.plan import HUMAN
 from analysis.tables import latest
 from protocols.records import MetricInfo
 
@@ -21,7 +22,6 @@ DYNAMICS = (
     "timing.floor_choice", "timing.backchannel_rate", "timing.overlap",
 )  # fmt: skip
 WORTH = ("qa.speech", "qa.text", "safety.right.speech", "safety.right.text")
-HUMAN = "human."
 EACH = 3  # rows at most
 AMOUNT = (
     "timing.replay_length",
@@ -109,11 +109,3 @@ def _panels(
             points = tuple(BalancePoint(a.name, a.control, a.figures[x], a.figures[y]) for a in both)
             out.append(Panel(metrics[x], metrics[y], points))
     return tuple(out)
-
-
-def rated(question: str) -> MetricInfo:
-    """A question to people as a figure of an arm."""
-    return MetricInfo(
-        f"{HUMAN}{question}", "1", f"Rated: {question}", "points", "continuous", "higher", 0.25,
-        f"People's mean answer to {question!r}.", "No value without ratings.",
-    )  # fmt: skip

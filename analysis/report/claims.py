@@ -15,8 +15,9 @@ from scipy.special import ndtri
 from analysis.estimates import LEVEL, Undefined, decide
 from analysis.multiplicity import Harm, benjamini_hochberg, holm, noninferior, tost
 from analysis.paired import Comparison, n_to_decide
+from analysis.report.clocks import OtherClock
 from analysis.report.measure import Curve, Measured, Outcomes, curve
-from analysis.report.plan import ClaimsPlan, Role
+from analysis.report.plan import HUMAN, ClaimsPlan, Role
 from analysis.report.words import amount, name_in_sentence, p_value, show
 from analysis.takes import WithinItem
 from protocols.records import MetricInfo
@@ -55,6 +56,7 @@ class Claim(msgspec.Struct, frozen=True):
     by_task: tuple[Outcomes, ...]
     curve_a: Curve | None  # None for shares
     curve_b: Curve | None
+    other_clock: OtherClock | None = None  # latencies as modelled beside those as heard, or the reverse
     within_a: WithinItem | None = None  # the spread between takes of one item; None without an item of two takes
     within_b: WithinItem | None = None
     warnings: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class Pending(NamedTuple):
     against: str
     measured: Measured
     role: Role
+    other_clock: OtherClock | None = None
 
 
 def make_claims(pending: Sequence[Pending], plan: ClaimsPlan) -> tuple[Claim, ...]:
@@ -129,7 +132,8 @@ def _claim(pending: Pending, adjusted: Adjusted, harms: Mapping[str, float]) -> 
         only_a=paired.only_a, only_b=paired.only_b, unscored=paired.unscored, outcomes_a=paired.outcomes_a,
         outcomes_b=paired.outcomes_b, by_task=measured.by_task,
         curve_a=curve(paired.a) if continuous else None, curve_b=curve(paired.b) if continuous else None,
-        within_a=measured.within_a, within_b=measured.within_b, warnings=_warnings(pending),
+        other_clock=pending.other_clock, within_a=measured.within_a, within_b=measured.within_b,
+        warnings=_warnings(pending),
     )  # fmt: skip
 
 
@@ -157,7 +161,8 @@ def sentence(pending: Pending, said: Said, adjusted: Adjusted, margin: float, ne
     info, result = pending.measured.info, pending.measured.result
     name, a, b = name_in_sentence(info), pending.against, pending.arm
     if result is None:
-        return f"Nothing can be said about {name}: no item has a value in both runs."
+        missing = "nobody rated both arms" if info.name.startswith(HUMAN) else "no item has a value in both runs"
+        return f"Nothing can be said about {name}: {missing}."
     figures = f"{show(result.b, info)} against {show(result.a, info)}"
     test = (
         f"p {p_value(adjusted.p)}" if adjusted.p is not None and adjusted.p < 0.0001 else f"p = {p_value(adjusted.p)}"
@@ -172,7 +177,7 @@ def sentence(pending: Pending, said: Said, adjusted: Adjusted, margin: float, ne
         return f"{b} does no harm to {name} (worse by less than {amount(margin, info)}): {figures}."
     if pending.role == "published":
         return f"{info.title}: {figures}."
-    more = f" About {needed:,} items would decide it." if needed else ""
+    more = f" About {needed:,} {_counted(info)} would decide it." if needed else ""
     found = f" Such a comparison finds {amount(result.detectable, info)}." if result.detectable else ""
     return f"Undecided for {name}: {figures} ({test}).{found}{more}"
 
@@ -185,5 +190,12 @@ def _warnings(pending: Pending) -> tuple[str, ...]:
     if paired.unscored:
         found.append(f"{paired.unscored} items have no value in one of the runs")
     if result is not None and result.difference.n < FEW:
-        found.append(f"only {result.difference.n} matched items")
+        found.append(f"only {result.difference.n} matched {_counted(pending.measured.info)}")
     return tuple(found)
+
+
+def _counted(info: MetricInfo) -> str:
+    """What n counts."""
+    if not info.name.startswith(HUMAN):
+        return "items"
+    return "votes" if info.unit == "share" else "raters"

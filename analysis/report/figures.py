@@ -24,13 +24,14 @@ FILLS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E
 PATTERNS = ("", "/", "\\", "x", "-", "|", "+", ".", "")
 
 
-def forest(claims: Sequence[Claim], arms: Sequence[str]) -> go.Figure:
+def forest(claims: Sequence[Claim]) -> go.Figure:
     """Every claim on one axis: the difference in multiples of the smallest one that matters, better to the right. The
     thin grey bar beside a point spans the differences that such a comparison would not have found."""
     shown = [c for c in claims if c.result is not None]
     figure = blank(height=120 + 46 * len(shown))
     figure.add_vrect(x0=-1, x1=1, fillcolor=BAND, line_width=0, layer="below")
     figure.add_vline(x=0, line_color="rgba(128,128,128,0.8)", line_width=1)
+    arms = list(dict.fromkeys(c.arm for c in claims))
     several = len(arms) > 1
     edge = 1.0
     for claim in reversed(shown):
@@ -84,9 +85,13 @@ def claim_figure(claim: Claim, second: Claim | None = None) -> go.Figure:
     if claim.curve_a is None or claim.curve_b is None:
         return _shares(claim, labels)
     figure = _curves(claim, labels, claim.curve_a, claim.curve_b)
+    if claim.other_clock is not None:
+        named = claim.other_clock.clock
+        for curve, label, colour in ((claim.other_clock.a, labels[0], ARM_A), (claim.other_clock.b, labels[1], ARM_B)):
+            figure.add_trace(step(curve, f"{label}, {named}", colour, "longdashdot", 1.5))
     if second is not None and second.curve_a is not None and second.curve_b is not None:
         for curve, label, colour in ((second.curve_a, labels[0], ARM_A), (second.curve_b, labels[1], ARM_B)):
-            figure.add_trace(_step(curve, f"{label}, by words", colour, "dot", 1.5))
+            figure.add_trace(step(curve, f"{label}, by words", colour, "dot", 1.5))
     return figure
 
 
@@ -114,7 +119,7 @@ def _shares(claim: Claim, labels: tuple[str, str]) -> go.Figure:
 def _curves(claim: Claim, labels: tuple[str, str], a: Curve, b: Curve) -> go.Figure:
     figure = blank(height=300)
     for curve, label, colour, dash in ((a, labels[0], ARM_A, "dash"), (b, labels[1], ARM_B, "solid")):
-        figure.add_trace(_step(curve, label, colour, dash, 2.5))
+        figure.add_trace(step(curve, label, colour, dash, 2.5))
     if any(v < 0 for v in (*a.values[:1], *b.values[:1])):
         figure.add_vline(x=0, line_color="rgba(128,128,128,0.8)", line_width=1)
     small = amount(claim.margin, claim.metric)
@@ -124,12 +129,13 @@ def _curves(claim: Claim, labels: tuple[str, str], a: Curve, b: Curve) -> go.Fig
     return figure
 
 
-def _step(curve: Curve, name: str, colour: str, dash: str, width: float) -> go.Scatter:
+def step(curve: Curve, name: str, colour: str, dash: str, width: float, of: str = "items") -> go.Scatter:
+    """A distribution as the share of its values at or below each."""
     return go.Scatter(
         x=[round(v, 4) for v in (curve.values[0], *curve.values)], name=name,
         y=[0.0, *(round(100 * s, 2) for s in curve.shares)],
         mode="lines", line={"shape": "hv", "width": width, "color": colour, "dash": dash},
-        hovertemplate=f"{name}: %{{y:.0f}} % of items at most %{{x:.2f}}<extra></extra>",
+        hovertemplate=f"{name}: %{{y:.0f}} % of {of} at most %{{x:.2f}}<extra></extra>",
     )  # fmt: skip
 
 

@@ -3,8 +3,9 @@ duration as a map, and votes as one bar."""
 
 import plotly.graph_objects as go
 
-from analysis.report.figures import ARM_A, ARMS, LEGEND, blank
-from analysis.report.people import Choice, Scale
+from analysis.report.conduct import Technical
+from analysis.report.figures import ARM_A, ARMS, LEGEND, blank, step
+from analysis.report.questions import Choice, Scale
 from analysis.sensitivity import Situation
 
 LIKERT = ("#B34A00", "#E69F00", "#BBBBBB", "#56B4E9", "#0072B2")  # low to high, light in the middle
@@ -66,6 +67,18 @@ def map_figure(scale: Scale) -> go.Figure | None:
     ))  # fmt: skip
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title=f"{scale.b} minus {scale.a}, points [95 %]<br>blue: {scale.b} is rated higher")
+    return figure
+
+
+def lag_figure(made: Technical) -> go.Figure:
+    """How much later than spoken each arm's talks were heard, as cumulative curves."""
+    figure = blank(height=260)
+    for i, (arm, of) in enumerate(made.curves.items()):
+        colour, dash = (ARM_A, "dash") if i == 0 else (ARMS[(i - 1) % len(ARMS)], "solid")
+        figure.add_trace(step(of, arm, colour, dash, 2.5, "talks"))
+    figure.update_layout(legend=LEGEND)
+    figure.update_xaxes(title=f"{made.title}, ms")
+    figure.update_yaxes(title="% of talks at or below", range=[0, 102])
     return figure
 
 

@@ -2,7 +2,7 @@
 figures that must not be harmed, and slices to explore. Without a file every metric with a direction is a claim, and
 second readings of the same thing (by words, by a legacy scorer) are explored.
 
-    primary: timing.latency            # must be better
+    primary: timing.latency            # must be better; a study's question is human.QUESTION
     claims: {timing.pause_held: better, qa.text: not-worse}
     harms: {qa.speech: 0.05}           # must not be worse by this or more, in the metric's unit
     slices: [task, voice]              # the task, or a tag such as voice:NAME
@@ -18,6 +18,7 @@ from protocols.config import read_yaml
 from protocols.errors import InputError, unknown_name
 from protocols.records import MetricInfo
 
+HUMAN = "human."  # before a study's question, where it stands beside metrics
 Expected = Literal["better", "equivalent", "not-worse"]
 SECOND_READINGS = (".words", ".tokens", ".substring", ".overlay")  # of a claim's own talks, by another rule
 Role = Literal["primary", "claim", "harm", "explored", "neutral", "published"]

@@ -18,7 +18,8 @@ from analysis.report.claims import Claim, Said
 from analysis.report.export import to_csv, to_latex, to_markdown
 from analysis.report.figures import claim_figure, forest, outcome_figure
 from analysis.report.people import People
-from analysis.report.people_figures import likert_figure, map_figure, slopes_figure, votes_figure
+from analysis.report.people_figures import lag_figure, likert_figure, map_figure, slopes_figure, votes_figure
+from analysis.report.plan import HUMAN
 from analysis.report.summarize import Summary, to_json
 from analysis.report.sweep_figure import sweep_html
 from analysis.report.talk_svg import talk_svg
@@ -61,6 +62,7 @@ def render(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], 
         loader=PackageLoader("analysis.report"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
     )
     labels = [side.label for side in summary.sides]
+    environment.filters["combine"] = lambda a, b: {**a, **b}
     claimed = [c for c in summary.claims if c.role in ("primary", "claim", "harm")]
     return environment.get_template("report.html.j2").render(
         summary=summary,
@@ -74,8 +76,10 @@ def render(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], 
         claimed=claimed,
         n_claims=sum(c.result is not None for c in claimed),
         role=lambda *roles: [c for c in summary.claims if c.role in roles],
-        forest=_plot(forest(claimed, labels[1:])) if any(c.result for c in claimed) else "",
-        figures=[(c, _claim_plots(c, summary.claims)) for c in summary.claims if c.role in DRAWN],
+        several=len({(c.against, c.arm) for c in summary.claims}) > 1,
+        forest=_plot(forest(claimed)) if any(c.result for c in claimed) else "",
+        figures=[(c, _claim_plots(c, summary.claims)) for c in summary.claims if _is_drawn(c)],
+        flows=[(side.label, side.flow) for side in summary.sides],
         balance=_plot(balance_figure(summary.balance, labels)) if summary.balance else "",
         sweeps=[(s, Markup(sweep_html(s))) for s in summary.sweeps],
         **_people_plots(summary.people),
@@ -87,6 +91,11 @@ def render(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], 
     )  # fmt: skip
 
 
+def _is_drawn(claim: Claim) -> bool:
+    """People's answers have figures of their own."""
+    return claim.role in DRAWN and not claim.metric.name.startswith(HUMAN)
+
+
 def _claim_plots(claim: Claim, claims: Sequence[Claim]) -> Markup:
     """The claim's figure, with the reading by words where there is one, and its outcomes."""
     if claim.result is None:
@@ -96,14 +105,15 @@ def _claim_plots(claim: Claim, claims: Sequence[Claim]) -> Markup:
     return _plot(claim_figure(claim, second)) + _plot(outcome_figure(claim))
 
 
-def _people_plots(people: People | None) -> dict[str, list[object]]:
+def _people_plots(people: People | None) -> dict[str, object]:
     """Figures of each question and each choice, for the template."""
     if people is None:
-        return {"scales": [], "maps": [], "bars": []}
+        return {"scales": [], "maps": [], "bars": [], "lag": ""}
     return {
         "scales": [(s, _plot(likert_figure(s)) + _plot(slopes_figure(s))) for s in people.scales],
         "maps": [_plot(map_figure(s)) for s in people.scales],
         "bars": [_plot(votes_figure(c)) for c in people.choices],
+        "lag": _plot(lag_figure(people.conduct.technical[0])) if people.conduct and people.conduct.technical else "",
     }
 
 

@@ -11,11 +11,15 @@ import msgspec
 
 from analysis.estimates import Estimate
 from analysis.report.arms import Side, parity_warnings, side
-from analysis.report.balance import Arm, Panel, agreeing, arm_figures, panels, rated
+from analysis.report.balance import Arm, Panel, agreeing, arm_figures, panels
 from analysis.report.claims import Claim, Pending, make_claims
+from analysis.report.clocks import delays, other_clock
 from analysis.report.measure import by_metric, measure
 from analysis.report.people import People
-from analysis.report.plan import ClaimsPlan, check_plan
+from analysis.report.people_claims import cards as cards_of
+from analysis.report.people_claims import pending as asked
+from analysis.report.people_claims import scale_card
+from analysis.report.plan import HUMAN, ClaimsPlan, check_plan
 from analysis.report.slices import Slices, make_slices
 from analysis.report.talks import TalkPicture, pictures
 from analysis.sweep import Sweep
@@ -42,7 +46,15 @@ class Summary(msgspec.Struct, frozen=True):
 
     def matched(self, arm: str) -> int:
         """Pairs of figures of an arm and the first run that have a value in both."""
-        return sum(c.result.difference.n for c in self.claims if c.arm == arm and c.result is not None)
+        return sum(
+            c.result.difference.n
+            for c in self.claims
+            if c.arm == arm and c.result is not None and not c.metric.name.startswith(HUMAN)
+        )
+
+    def asked(self, question: str, arm: str) -> Claim | None:
+        """What a question to people says about an arm."""
+        return next((c for c in self.claims if (c.metric.name, c.arm) == (HUMAN + question, arm)), None)
 
     def guards(self) -> list[GuardKind]:
         """Faults of sound that any arm has."""
@@ -67,7 +79,8 @@ def summarize(
         raise InputError("a comparison needs two runs or more")
     warnings = _protocol_warnings(runs, force)
     metrics = _shared(runs)
-    check_plan(plan, metrics.values())
+    questions = cards_of(extras.people)
+    check_plan(plan, [*metrics.values(), *questions.values()])
     scores = [list(run.read(Score)) for run in runs]
     base = {s.sample for s in scores[0]}
     for run, rows in zip(runs[1:], scores[1:], strict=True):
@@ -76,19 +89,21 @@ def summarize(
     grouped = [by_metric(rows) for rows in scores]
     samples = {s.id: s for s in chain.from_iterable(run.read(Sample) for run in reversed(runs))}
     labels = labels_of(runs)
+    late = [delays(run) for run in runs]
     pending = [
-        Pending(label, labels[0], measure(info, grouped[0], theirs, samples, seed), plan.role(info))
-        for label, theirs in zip(labels[1:], grouped[1:], strict=True)
+        Pending(label, labels[0], made, plan.role(info), other_clock(info.name, made.paired, late[0], theirs_late))
+        for label, theirs, theirs_late in zip(labels[1:], grouped[1:], late[1:], strict=True)
         for info in metrics.values()
+        for made in (measure(info, grouped[0], theirs, samples, seed),)
     ]
     sides = tuple(side(run, label, rows) for run, label, rows in zip(runs, labels, scores, strict=True))
     arms = [
         arm_figures(label, False, list(metrics.values()), g, seed) for label, g in zip(labels, grouped, strict=True)
     ]
-    arms, cards = with_people(arms, extras.people), metrics | _questions(extras.people)
+    arms, cards = with_people(arms, extras.people), metrics | questions
     talks = pictures(runs[0], runs[1], (labels[0], labels[1]), (scores[0], scores[1]), samples, n_talks)
     return Summary(
-        sides=sides, plan=plan, claims=make_claims(pending, plan),
+        sides=sides, plan=plan, claims=make_claims([*asked(extras.people, plan), *pending], plan),
         slices=make_slices(pending, samples, plan.slices, seed), warnings=tuple(warnings),
         parity=tuple(w for s in sides[1:] for w in parity_warnings(sides[0], s)), quality=extras.quality,
         balance=panels(cards, [*arms, *_controls(controls, metrics, seed)]), talks=talks, sweeps=extras.sweeps,
@@ -104,13 +119,8 @@ def with_people(arms: Sequence[Arm], people: People | None) -> list[Arm]:
     for scale in people.scales:
         for arm, mean in ((scale.a, scale.mean_a), (scale.b, scale.mean_b)):
             if mean is not None:
-                found.setdefault(arm, {})[rated(scale.question).name] = mean
+                found.setdefault(arm, {})[scale_card(scale.question).name] = mean
     return [Arm(a.name, a.control, a.figures | found.get(a.name, {})) for a in arms]
-
-
-def _questions(people: People | None) -> dict[str, MetricInfo]:
-    cards = [] if people is None else [rated(scale.question) for scale in people.scales]
-    return {card.name: card for card in cards}
 
 
 def _protocol_warnings(runs: Sequence[Run], force: bool) -> list[str]:
@@ -149,7 +159,7 @@ def failures(summary: Summary) -> list[str]:
     for claim in summary.claims:
         name = claim.metric.name
         held = claim.harm is not None and claim.harm.said == "none"
-        if claim.role == "primary" and claim.verdict != "better":
+        if name == plan.primary and claim.verdict != "better":
             found.append(f"{name} is {claim.verdict} for {claim.arm}, not better")
         elif claim.role == "harm" and not held and claim.verdict not in ("better", "equivalent"):
             found.append(f"harm to {name} is not excluded for {claim.arm}")
