@@ -15,6 +15,7 @@ from protocols.errors import ClaimFailed
 
 if TYPE_CHECKING:
     from analysis.report.summarize import Summary
+    from app.printing import Form
     from app.show import Terminal
 
 
@@ -31,31 +32,38 @@ if TYPE_CHECKING:
 @click.option("--require", multiple=True, metavar="METRIC=VERDICT", help="Fail (exit code 1) unless every run is that: "
               "better, worse, equivalent, different, undecided; `not-worse` also counts.")  # fmt: skip
 @click.option("--talks", type=click.IntRange(0, 50), default=4, show_default=True, help="Talks to show, of both runs.")
+@click.option("--print", "forms", multiple=True, type=click.Choice(["pdf", "png"]), help="Draw the report as a file, "
+              "too; needs Chromium.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap and the permutations.")
 @as_json
 def compare(
     runs: tuple[Path, ...], claims: Path | None, control: tuple[Path, ...], study: Path | None, out: Path | None,
-    force: bool, require: tuple[str, ...], talks: int, seed: int, as_json: bool,
+    force: bool, require: tuple[str, ...], talks: int, forms: tuple["Form", ...], seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Are the other runs better than the first? Paired by item, corrected for the number of claims; writes
     report.html with its twins report.json, .csv, .md and .tex."""
     from analysis.report.plan import read_plan
     from analysis.report.summarize import failures, summarize
     from app.extras import control_runs, extras, write_with_pages
+    from app.printing import browser, print_page
     from app.rescore import check_verdicts
     from app.show import Terminal
     from protocols.store import Run
 
     terminal = Terminal(as_json)
+    program = browser() if forms else ""
     plan = None if claims is None else read_plan(claims)
     read = [Run(path) for path in runs]
     summary = summarize(read, plan, control_runs(control), force, seed, talks, extras(read, study, seed))
     report = write_with_pages(summary, read, out or runs[-1])
     print_claims(summary, terminal)
     terminal.say(f"\nReport: {report}")
+    drawn = [str(path) for path in print_page(report, forms, program)]
+    for path in drawn:
+        terminal.say(f"Drawn: {path}")
     failed = failures(summary)
     twin = str(report.with_suffix(".json"))
-    terminal.result({**claims_data(summary), "failed": failed, "report": str(report), "twin": twin})
+    terminal.result({**claims_data(summary), "failed": failed, "report": str(report), "twin": twin, "drawn": drawn})
     check_verdicts(require, summary)
     if failed:
         raise ClaimFailed("; ".join(failed))

@@ -35,7 +35,7 @@ def checks() -> list[Check]:
         _program(
             "text to speech for own questions and the timing suite", "espeak-ng", "apt-get install espeak-ng (Debian)"
         ),
-        _program("browser tests", "chromium", "apt-get install chromium (Debian)"),
+        _program("reports as PDF or PNG, browser tests", "chromium", "apt-get install chromium (Debian)"),
         _package("a language model as a judge", "openai", "pip install -e '.[openai]'"),
         _package("the embedded model and alignment", "torch", "pip install -e '.[model]'"),
         _package("datasets of preference pairs", "pyarrow", "pip install -e '.[pairs]'"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from analysis.report.figures import blank
-from analysis.report.page import write_page
+from analysis.report.page import plot, write_page
 from analysis.report.study_card import Detectable, Observed, StudyCard, observed
 
 WORDS: dict[Detectable, str] = {"yes": "▲ detectable", "no": "? not detectable", "depends": "~ depends"}
@@ -27,7 +27,7 @@ def write_card(card: StudyCard, path: Path) -> Path:
     for table in card.tables:
         rows = [o for o in found if o.table == table.name]
         parts += [f"<h2>{escape(table.name)}</h2>", f"<p>Every row against {escape(table.base)}.</p>",
-                  _plot(card_figure(rows)), _table(rows)]  # fmt: skip
+                  plot(card_figure(rows)), _table(rows)]  # fmt: skip
     return write_page(card.title, "".join(parts), path)
 
 
@@ -85,8 +85,3 @@ def _table(rows: Sequence[Observed]) -> str:
     head = "".join(f"<th>{name}</th>" for name in HEAD)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells(o)) + "</tr>" for o in rows)
     return f"<details><summary>Table</summary><table><tr>{head}</tr>{body}</table></details>"
-
-
-def _plot(figure: go.Figure) -> str:
-    config = {"displayModeBar": False, "responsive": True}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))

@@ -52,10 +52,11 @@ def forest(claims: Sequence[Claim]) -> go.Figure:
         ))  # fmt: skip
     figure.update_xaxes(
         range=[-1.15 * edge, 1.15 * edge],
-        title="difference in multiples of the smallest one that matters (grey field), better to the right<br>"
-        "thin grey bar: differences that 80 of 100 such comparisons would not all have found",
-    )
-    figure.update_layout(margin={"b": 70})
+        title={"text": "difference in multiples of the smallest one that matters<br>"
+               "(grey field), better to the right; thin grey bar: what such<br>"
+               "a comparison does not find in 80 of 100 cases", "font": {"size": 12}},
+    )  # fmt: skip
+    figure.update_layout(margin={"b": 90})
     figure.update_yaxes(range=[-0.6, len({t.y[0] for t in figure.data}) - 0.2])
     return figure
 
@@ -174,6 +175,6 @@ def blank(height: int) -> go.Figure:
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13},
     )
-    figure.update_xaxes(gridcolor=GRID, zeroline=False)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True, title={"standoff": 8, "font": {"size": 12}})
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True, title={"font": {"size": 12}})
     return figure

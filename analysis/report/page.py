@@ -1,39 +1,62 @@
-"""The frame of a page of figures: one self-contained file, plotly's script inside, light and dark.
+"""The frame of every page: one self-contained file, light, dark and on paper, with one style sheet.
 
-What the figures show is not known here. Callers escape what they put into the body.
+What the figures show is not known here. Callers escape what they put into a body.
 """
 
-from html import escape
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from protocols.errors import StoreError
 
 COLOURS = ("#999999", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES = ("dash", "solid", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x")
-STYLE = """:root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5c5c5c; --paper: #fff; --line: #d9d9d9; }
-@media (prefers-color-scheme: dark) { :root { --ink: #ececec; --soft: #a8a8a8; --paper: #161616; --line: #3a3a3a; } }
-body { margin: 0 auto; max-width: 1040px; padding: 28px 20px; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-table { border-collapse: collapse; font-size: .92rem; } th, td { padding: 4px 16px 4px 0; text-align: right;
-  border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
-.js-plotly-plot text { fill: var(--ink) !important; } summary { cursor: pointer; color: var(--soft); }"""
+
+
+@cache
+def templates() -> Environment:
+    """The pages' templates; `frame.html.j2` is what they extend."""
+    return Environment(
+        loader=PackageLoader("analysis.report"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
+    )
+
+
+@cache
+def plotly_script() -> Markup:
+    """Plotly's script, to stand on a page once."""
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs())
+
+
+def plot(figure: go.Figure | None) -> Markup:
+    """A figure for a page that has plotly's script; nothing for None."""
+    if figure is None:
+        return Markup("")
+    config = {"displayModeBar": False, "responsive": True}
+    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
 
 
 def write_page(title: str, body: str, path: Path) -> Path:
-    """One file with this title over this body, whole or not there; its path."""
-    from plotly.offline import get_plotlyjs
+    """One file with this title over this body; its path."""
+    page = templates().get_template("page.html.j2").render(title=title, body=Markup(body), plotly=plotly_script())
+    write_whole({path: page.encode()})
+    return path
 
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>duologue: {escape(title)}</title>'
-        f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1>{body}"
-        "</body></html>"
-    )
+
+def write_whole(files: Mapping[Path, bytes]) -> None:
+    """Each file whole or not at all; folders are made. StoreError where one cannot be written."""
+    path = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + ".part")
+            part.write_bytes(content)
+            part.replace(path)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
-    return path

@@ -49,6 +49,9 @@ class Design(msgspec.Struct, frozen=True):
     arms: dict[str, StudyArm] = {}
     preregistration: Preregistration | None = None
 
+    def decoding_of(self, arm: str) -> dict[str, float]:
+        return {**self.decoding, **self.arms[arm].decoding}
+
 
 class Promise(msgspec.Struct, frozen=True):
     """Which study this was, and what was decided before anybody talked; SHA-256 of either."""

@@ -8,7 +8,7 @@ from analysis.report.figures import ARM_A, ARMS, LEGEND, blank, step
 from analysis.report.questions import Choice, Scale
 from analysis.sensitivity import Situation
 
-LIKERT = ("#B34A00", "#E69F00", "#BBBBBB", "#56B4E9", "#0072B2")  # low to high, light in the middle
+LIKERT = ("#D9762B", "#EFBE66", "#C4C4C4", "#8CC9EE", "#4A9FD0")  # low to high; dark letters are read on each
 
 
 def likert_figure(scale: Scale) -> go.Figure:
@@ -26,7 +26,7 @@ def likert_figure(scale: Scale) -> go.Figure:
             textposition="inside", insidetextanchor="middle",
             customdata=[counts[i] for _, counts in rows], hovertemplate=f"{level}: %{{customdata}}<extra></extra>",
         ))  # fmt: skip
-    figure.update_layout(barmode="overlay", legend={**LEGEND, "traceorder": "normal"}, bargap=0.3)
+    figure.update_layout(uniformtext={"minsize": 10, "mode": "hide"}, barmode="overlay", legend={**LEGEND, "traceorder": "normal"}, bargap=0.3)
     figure.update_xaxes(title="% of ratings, the middle of the scale at 0", range=[-102, 102])
     figure.update_yaxes(autorange="reversed")
     return figure
@@ -66,7 +66,7 @@ def map_figure(scale: Scale) -> go.Figure | None:
         hovertemplate="%{y} %{x}: %{text}<extra></extra>",
     ))  # fmt: skip
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title=f"{scale.b} minus {scale.a}, points [95 %]<br>blue: {scale.b} is rated higher")
+    figure.update_xaxes(title=f"{scale.b} minus {scale.a}, points [95 %]; blue: {scale.b} is rated higher")
     return figure
 
 
@@ -104,6 +104,8 @@ def votes_figure(choice: Choice) -> go.Figure:
             hovertemplate=f"{name}: {n} votes, %{{x:.1f}} %<extra></extra>",
         ))  # fmt: skip
     figure.add_vline(x=50, line_dash="dot", line_color="rgba(128,128,128,0.8)", line_width=1)
-    figure.update_layout(barmode="stack", legend={**LEGEND, "traceorder": "normal"})
+    figure.update_layout(
+        barmode="stack", legend={**LEGEND, "traceorder": "normal"}, uniformtext={"minsize": 10, "mode": "hide"}
+    )
     figure.update_xaxes(range=[0, 100], title="% of votes")
     return figure

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from analysis.report.balance_figure import balance_figure
 from analysis.report.claims import Claim, Said
 from analysis.report.export import to_csv, to_latex, to_markdown
 from analysis.report.figures import claim_figure, forest, outcome_figure
+from analysis.report.page import plot, plotly_script, templates, write_whole
 from analysis.report.people import People
 from analysis.report.people_figures import lag_figure, likert_figure, map_figure, slopes_figure, votes_figure
 from analysis.report.plan import HUMAN
@@ -25,7 +25,6 @@ from analysis.report.sweep_figure import sweep_html
 from analysis.report.talk_svg import talk_svg
 from analysis.report.talks import TalkPicture
 from analysis.report.words import amount, interval, p_value, show
-from protocols.errors import StoreError
 
 WORDS: dict[Said, str] = {"better": "▲ better", "worse": "▼ worse", "equivalent": "= equivalent",
                           "undecided": "? undecided", "different": "≠ different", "no harm": "✓ no harm"}  # fmt: skip
@@ -42,29 +41,15 @@ def write_report(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, 
     texts = {".html": render(summary, folder, pages or {}), ".csv": to_csv(summary), ".md": to_markdown(summary),
              ".tex": to_latex(summary)}  # fmt: skip
     data = {ending: text.encode() for ending, text in texts.items()} | {".json": to_json(summary)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for ending, content in data.items():
-            path = page.with_suffix(ending)
-            temporary = path.with_suffix(ending + ".part")
-            temporary.write_bytes(content)
-            temporary.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write the report to {folder}: {error.strerror}") from error
+    write_whole({page.with_suffix(ending): content for ending, content in data.items()})
     return page
 
 
 def render(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], Path]) -> str:
     """The whole page."""
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=PackageLoader("analysis.report"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
-    )
     labels = [side.label for side in summary.sides]
-    environment.filters["combine"] = lambda a, b: {**a, **b}
     claimed = [c for c in summary.claims if c.role in ("primary", "claim", "harm")]
-    return environment.get_template("report.html.j2").render(
+    return templates().get_template("report.html.j2").render(
         summary=summary,
         labels=labels,
         words=WORDS,
@@ -72,18 +57,18 @@ def render(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], 
         interval=interval,
         amount=amount,
         p_value=p_value,
-        plotly=Markup(get_plotlyjs()),
+        plotly=plotly_script(),
         claimed=claimed,
         n_claims=sum(c.result is not None for c in claimed),
         role=lambda *roles: [c for c in summary.claims if c.role in roles],
         several=len({(c.against, c.arm) for c in summary.claims}) > 1,
-        forest=_plot(forest(claimed)) if any(c.result for c in claimed) else "",
+        forest=plot(forest(claimed)) if any(c.result for c in claimed) else "",
         figures=[(c, _claim_plots(c, summary.claims)) for c in summary.claims if _is_drawn(c)],
         flows=[(side.label, side.flow) for side in summary.sides],
-        balance=_plot(balance_figure(summary.balance, labels)) if summary.balance else "",
+        balance=plot(balance_figure(summary.balance, labels)) if summary.balance else "",
         sweeps=[(s, Markup(sweep_html(s))) for s in summary.sweeps],
         **_people_plots(summary.people),
-        scatter=_plot(balance_figure(summary.agreeing, labels)) if summary.agreeing else "",
+        scatter=plot(balance_figure(summary.agreeing, labels)) if summary.agreeing else "",
         talks=_talks(summary.talks, folder, pages),
         protocol=_protocol(summary),
         outcome_rows=_outcome_rows,
@@ -102,7 +87,7 @@ def _claim_plots(claim: Claim, claims: Sequence[Claim]) -> Markup:
         return Markup("")
     words = f"{claim.metric.name}.words"
     second = next((c for c in claims if c.metric.name == words and c.arm == claim.arm), None)
-    return _plot(claim_figure(claim, second)) + _plot(outcome_figure(claim))
+    return plot(claim_figure(claim, second)) + plot(outcome_figure(claim))
 
 
 def _people_plots(people: People | None) -> dict[str, object]:
@@ -110,18 +95,11 @@ def _people_plots(people: People | None) -> dict[str, object]:
     if people is None:
         return {"scales": [], "maps": [], "bars": [], "lag": ""}
     return {
-        "scales": [(s, _plot(likert_figure(s)) + _plot(slopes_figure(s))) for s in people.scales],
-        "maps": [_plot(map_figure(s)) for s in people.scales],
-        "bars": [_plot(votes_figure(c)) for c in people.choices],
-        "lag": _plot(lag_figure(people.conduct.technical[0])) if people.conduct and people.conduct.technical else "",
+        "scales": [(s, plot(likert_figure(s)) + plot(slopes_figure(s))) for s in people.scales],
+        "maps": [plot(map_figure(s)) for s in people.scales],
+        "bars": [plot(votes_figure(c)) for c in people.choices],
+        "lag": plot(lag_figure(people.conduct.technical[0])) if people.conduct and people.conduct.technical else "",
     }
-
-
-def _plot(figure: object | None) -> Markup:
-    if figure is None:
-        return Markup("")
-    html = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})  # type: ignore[attr-defined]
-    return Markup(html)
 
 
 def _talks(

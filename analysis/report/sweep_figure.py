@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from analysis.paired import Estimate
 from analysis.report.figures import LEGEND, blank
-from analysis.report.page import COLOURS, DASHES, SYMBOLS, write_page
+from analysis.report.page import COLOURS, DASHES, SYMBOLS, plot, write_page
 from analysis.sweep import Curve, Sweep
 
 
@@ -56,11 +56,8 @@ def _traces(curve: Curve, style: int) -> list[go.Scatter]:
 
 def sweep_html(made: Sweep) -> str:
     """The figure, what flips, and the table folded under it; needs plotly's script on the page."""
-    plot = sweep_figure(made).to_html(
-        full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
-    )
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in made.flips)
-    return f"{plot}{said}<details><summary>Table</summary>{_table(made)}</details>"
+    return f"{plot(sweep_figure(made))}{said}<details><summary>Table</summary>{_table(made)}</details>"
 
 
 def _table(made: Sweep) -> str:

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from analysis.report.page import templates, write_whole
 from analysis.report.timeline import Outcome, Timeline, Worth
-from protocols.errors import StoreError
 from protocols.records import CHANNELS, Channel, Transcript
 from protocols.timeline import intersect, union
 
@@ -26,23 +25,17 @@ X = Callable[[float], float]
 
 def write_page(made: Timeline, path: Path) -> Path:
     """Write the page; its path."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(render(made, os.path.relpath(made.sound.resolve(), path.parent.resolve())), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    page = render(made, os.path.relpath(made.sound.resolve(), path.parent.resolve()))
+    write_whole({path: page.encode()})
     return path
 
 
 def render(made: Timeline, sound: str) -> str:
     """The page; `sound` is where the recording lies, relative to it."""
-    environment = Environment(
-        loader=PackageLoader("analysis.report"), autoescape=select_autoescape(["html", "j2"]), undefined=StrictUndefined
-    )
-    return environment.get_template("talk.html.j2").render(
-        talk=made, picture=Markup(svg(made)), sound=sound.replace(os.sep, "/"), signs=SIGNS, figure=_figure
+    return (
+        templates()
+        .get_template("talk.html.j2")
+        .render(talk=made, picture=Markup(svg(made)), sound=sound.replace(os.sep, "/"), signs=SIGNS, figure=_figure)
     )
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from analysis.report.figures import LEGEND, blank
-from analysis.report.page import COLOURS, DASHES, SYMBOLS, write_page
+from analysis.report.page import COLOURS, DASHES, SYMBOLS, plot, write_page
 
 Line = Mapping[str, float | None]
 TABLE_ROWS = 60  # of a panel's table; a longer training is thinned
@@ -70,10 +70,7 @@ def training_html(lines: Sequence[Line]) -> str:
     parts = []
     for panel in PANELS:
         if curves := curves_of(panel, lines):
-            plot = _figure(panel, curves).to_html(
-                full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
-            )
-            parts.append(f"<h2>{escape(panel.title)}</h2>{plot}")
+            parts.append(f"<h2>{escape(panel.title)}</h2>{plot(_figure(panel, curves))}")
             parts.append(f"<details><summary>Table</summary>{_table(curves)}</details>")
     return "".join(parts) or "<p>Nothing was measured.</p>"
 
