@@ -3,14 +3,22 @@
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
+from markupsafe import Markup
 from plotly.subplots import make_subplots
 
 from analysis.estimates import Estimate
 from analysis.report.balance import BalancePoint, Panel
 from analysis.report.figures import ARM_A, ARMS, GRID, LEGEND, SYMBOLS, blank
+from analysis.report.page import plot
 
 ACROSS = 3
+AT_ONCE = 6  # panels of one figure, which stays whole on paper
 CONTROL = "#7F7F7F"
+
+
+def balance_html(panels: Sequence[Panel], arms: Sequence[str]) -> Markup:
+    """Every panel, in figures of AT_ONCE; nothing for none."""
+    return Markup("").join(plot(balance_figure(panels[i : i + AT_ONCE], arms)) for i in range(0, len(panels), AT_ONCE))
 
 
 def balance_figure(panels: Sequence[Panel], arms: Sequence[str]) -> go.Figure:

@@ -35,11 +35,13 @@ def plotly_script() -> Markup:
 
 
 def plot(figure: go.Figure | None) -> Markup:
-    """A figure for a page that has plotly's script; nothing for None."""
+    """A figure for a page that has plotly's script, wide enough to be read and scrolled on a small screen; nothing for
+    None."""
     if figure is None:
         return Markup("")
     config = {"displayModeBar": False, "responsive": True}
-    return Markup(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+    drawn = figure.to_html(full_html=False, include_plotlyjs=False, config=config)
+    return Markup(f'<div class="figure">{drawn}</div>')
 
 
 def write_page(title: str, body: str, path: Path) -> Path:

@@ -26,7 +26,12 @@ def likert_figure(scale: Scale) -> go.Figure:
             textposition="inside", insidetextanchor="middle",
             customdata=[counts[i] for _, counts in rows], hovertemplate=f"{level}: %{{customdata}}<extra></extra>",
         ))  # fmt: skip
-    figure.update_layout(uniformtext={"minsize": 10, "mode": "hide"}, barmode="overlay", legend={**LEGEND, "traceorder": "normal"}, bargap=0.3)
+    figure.update_layout(
+        uniformtext={"minsize": 10, "mode": "hide"},
+        barmode="overlay",
+        legend={**LEGEND, "traceorder": "normal"},
+        bargap=0.3,
+    )
     figure.update_xaxes(title="% of ratings, the middle of the scale at 0", range=[-102, 102])
     figure.update_yaxes(autorange="reversed")
     return figure

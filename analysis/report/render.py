@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from markupsafe import Markup
 
-from analysis.report.balance_figure import balance_figure
+from analysis.report.balance_figure import balance_html
 from analysis.report.claims import Claim, Said
 from analysis.report.export import to_csv, to_latex, to_markdown
 from analysis.report.figures import claim_figure, forest, outcome_figure
@@ -65,10 +65,10 @@ def render(summary: Summary, folder: Path, pages: Mapping[tuple[str, str, int], 
         forest=plot(forest(claimed)) if any(c.result for c in claimed) else "",
         figures=[(c, _claim_plots(c, summary.claims)) for c in summary.claims if _is_drawn(c)],
         flows=[(side.label, side.flow) for side in summary.sides],
-        balance=plot(balance_figure(summary.balance, labels)) if summary.balance else "",
+        balance=balance_html(summary.balance, labels),
         sweeps=[(s, Markup(sweep_html(s))) for s in summary.sweeps],
         **_people_plots(summary.people),
-        scatter=plot(balance_figure(summary.agreeing, labels)) if summary.agreeing else "",
+        scatter=balance_html(summary.agreeing, labels),
         talks=_talks(summary.talks, folder, pages),
         protocol=_protocol(summary),
         outcome_rows=_outcome_rows,
