@@ -1,5 +1,6 @@
 """The balance of dynamics as small panels, a point per run; same look as the other figures."""
 
+import textwrap
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
@@ -12,6 +13,7 @@ from analysis.report.figures import ARM_A, ARMS, GRID, LEGEND, SYMBOLS, blank
 from analysis.report.page import plot
 
 ACROSS = 3
+LETTERS = 28  # of a line of an axis title
 AT_ONCE = 6  # panels of one figure, which stays whole on paper
 CONTROL = "#7F7F7F"
 
@@ -41,7 +43,8 @@ def balance_figure(panels: Sequence[Panel], arms: Sequence[str]) -> go.Figure:
             symbol = "circle" if place == 0 else SYMBOLS[(place - 1) % len(SYMBOLS)]
             figure.add_trace(_trace([point], point.run, colour, symbol, scale_x, scale_y, i == 0), **at)
         for axis, m in (("x", panel.x), ("y", panel.y)):
-            title = {"text": f"{m.title}, {'%' if m.unit == 'share' else m.unit}", "font": {"size": 11}}
+            words = textwrap.wrap(f"{m.title}, {'%' if m.unit == 'share' else m.unit}", LETTERS)
+            title = {"text": "<br>".join(words), "font": {"size": 11}}
             update = figure.update_xaxes if axis == "x" else figure.update_yaxes
             update(title=title, gridcolor=GRID, zeroline=False, automargin=True, **at)
     figure.update_layout(legend=LEGEND, height=80 + 290 * rows)

@@ -68,8 +68,9 @@ def to_latex(summary: Summary) -> str:
 
 def _note(summary: Summary) -> str:
     against = summary.sides[0].label
+    people = " (ratings and votes: of the same raters)" if summary.people is not None else ""
     return (
-        f"Compared with {against} on the same items of {summary.sides[0].run.protocol.suite}; 95 % intervals; "
+        f"Compared with {against} on the same items of {summary.sides[0].run.protocol.suite}{people}; 95 % intervals; "
         "p after Holm over the claims."
     )
 
