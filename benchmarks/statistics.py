@@ -16,7 +16,8 @@ from analysis.power import RatingPlan
 from analysis.ratings import analyse_ratings
 from analysis.resample import bca, group
 from analysis.shares import wilson
-from benchmarks.calibration import checks, each, rated
+from benchmarks.calibration import checks
+from benchmarks.made import each, rated
 
 COLUMNS = ["what, in which studies", "aim", "measured [95 % of the simulation]", "studies"]
 
