@@ -20,6 +20,8 @@ playwright = pytest.importorskip(
 )
 
 from sqlalchemy import select
+from test_app_study_export import go_through
+from test_app_study_second import written
 
 from app.study.access import OPEN
 from app.study.database import FILE
@@ -300,6 +302,44 @@ def test_the_device_check_is_part_of_the_way(stage: Stage) -> None:
     page.click("button.main")
     page.wait_for_selector("h1:has-text('This study is not for you today')")
     robot.close()
+
+
+def test_a_finished_talk_is_heard_over_a_moving_timeline_marked_and_rated(
+    stage: Stage, tmp_path: Path
+) -> None:  # fmt: skip
+    of = study(second_stage={"consent": "You rate talks of others.", "per_rater": 1})
+    house = build(of, tmp_path, _open)
+    go_through(house.db, tmp_path / "talks", of)
+    written(tmp_path / "talks", of)
+    with serving(house.live, house.app) as running:
+        there = stage._replace(house=house, base=running.page.rstrip("/"))
+        robot = Robot(there)
+        page = robot.page
+        page.goto(f"{there.base}/join/{house.keys.link(OPEN, 'second')}")
+        robot.look()
+        page.click("button[value=yes]")
+        page.wait_for_selector("h1:has-text('Talk 1 of 1')")
+        robot.look()
+        page.check("input[value=mixed]")
+        page.evaluate("window.over = new Promise((done) => { document.querySelector('#heard').onended = done; }), 0")
+        page.click("button[data-at]")
+        page.evaluate("window.over")  # two seconds of sound
+        assert page.evaluate("Number(document.querySelector('.cursor').getAttribute('x1'))") > 900
+        assert float(page.input_value("input[name=played]")) > 0.8
+        page.select_option("select[name=mark-1]", "wrong")
+        page.reload()
+        assert page.input_value("select[name=mark-1]") == "wrong"
+        robot.fill(3)
+        robot.send()
+        page.wait_for_selector(".code")
+        said = " ".join([*robot.seen, page.content()])
+        robot.close()
+    with house.db.read() as session:
+        (one,) = judged(session, of, "second")
+        assert [mark.kind for mark in one.person.talks[0].marks if mark.rater_id == one.rater.id] == ["wrong"]
+    assert [f.outcome for f in one.findings if f.rule == "played"] == ["pass"]
+    assert [word for word in ARMS if f'"{word}"' in said or f"/{word}" in said] == []
+    house.db.close()
 
 
 def test_the_researcher_comes_in_by_the_password_alone(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.study.database import Database
-from app.study.tables import FactRow, InvitationRow, MarkRow, RaterRow, RatingRow, SubmissionRow, TalkRow
+from app.study.tables import FactRow, InvitationRow, MarkRow, RaterRow, RatingRow, ReviewRow, SubmissionRow, TalkRow
 from protocols.errors import InputError, StoreError
 
 
@@ -60,6 +60,7 @@ def _delete_rows(session: Session, rater_id: str, held: list[str]) -> int:
         corrected = select(RatingRow.amends).where(RatingRow.amends.is_not(None))
         session.execute(delete(RatingRow).where(RatingRow.id.in_(found), RatingRow.id.not_in(corrected)))
         found = session.scalars(select(RatingRow.id).where(about)).all()
+    session.execute(delete(ReviewRow).where(or_(ReviewRow.rater_id == rater_id, ReviewRow.talk_id.in_(held))))
     session.execute(delete(MarkRow).where(or_(MarkRow.rater_id == rater_id, MarkRow.talk_id.in_(held))))
     for table in (TalkRow, SubmissionRow, FactRow):
         session.execute(delete(table).where(table.rater_id == rater_id))

@@ -21,7 +21,7 @@ from app.study import raters, talks
 from app.study.access import OPEN, PREVIEW, Keys, hash_password, new_password
 from app.study.begin import begin, met_version
 from app.study.calls import LATE, PRACTICE_ARM, Calls
-from app.study.config import Study
+from app.study.config import Role, Study
 from app.study.database import Database, open_database, sqlite_url
 from app.study.desk import Desk
 from app.study.guard import Guard
@@ -48,6 +48,8 @@ class House(NamedTuple):
         joined = {"rater": OPEN} if study.open and not preview else {}
         joined |= {"preview": PREVIEW} if preview else {}
         found = {who: f"{base}/join/{self.keys.link(what)}" for who, what in joined.items()}
+        if study.second_stage is not None and study.open and not preview:
+            found["second"] = f"{base}/join/{self.keys.link(OPEN, 'second')}"
         return {**found, "researcher": f"{base}/researcher"}
 
 
@@ -73,7 +75,7 @@ def build(
     late.append(calls)
     calls.catch_up()
     app = live_app(live)
-    add_routes(app, Desk(study, db, keys), calls, keys)
+    add_routes(app, Desk(study, db, keys, live.root), calls, keys)
     add_researcher(app, calls, keys)
     app.add_middleware(Guard, origins=options.origins, secure=secure)
     return House(app, db, live, calls, keys, password)
@@ -94,6 +96,8 @@ def _systems(study: Study, codes: Mapping[str, str], open_system: Open, db: Data
     return found
 
 
-def invite(session: Session, study: Study, keys: Keys, base: str, label: str | None = None) -> str:
+def invite(
+    session: Session, study: Study, keys: Keys, base: str, label: str | None = None, role: Role = "talker"
+) -> str:  # fmt: skip
     """A new personal link."""
-    return f"{base}/join/{keys.link(raters.invite(session, study, label))}"
+    return f"{base}/join/{keys.link(raters.invite(session, study, label), role)}"
