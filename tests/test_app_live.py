@@ -14,7 +14,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import click.testing
@@ -46,6 +48,7 @@ from protocols.store import Run
 pytestmark = [pytest.mark.needs("live"), pytest.mark.real_time]
 
 FRAME = 1_920
+AWAY = 0.5  # seconds without a network
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,45 @@ def broken_after(steps: int) -> Callable[[int], float]:
         return 0.0
 
     return wait
+
+
+class Wire:
+    """A network to a server: real TCP that can be cut in the middle and mended."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        self._open: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> "Wire":
+        await self.mend(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut()
+
+    async def mend(self, port: int | None = None) -> None:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port if port is None else port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Both ends see their connection reset, and new ones are refused."""
+        self._server.close()
+        for end in self._open:
+            end.transport.abort()
+        self._open.clear()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._open += [writer, back]
+        await asyncio.gather(_carry(reader, back), _carry(there, writer))
+
+
+async def _carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await source.read(65_536):
+            target.write(data)
+            await target.drain()
+    target.close()
 
 
 def noise(seconds: float, seed: int = 0) -> wire.Pcm:
@@ -382,6 +424,42 @@ def test_a_cut_socket_goes_on_with_the_same_talk_and_loses_no_sound(house: House
     n = modelled.shape[1]
     assert n >= (given.sum() // FRAME - 2) * FRAME
     assert np.array_equal(modelled[1], spoken.mic[given][:n])  # what was skipped is known to the sample
+
+
+def jumped(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the wall clock of whoever signs tokens and reads their age."""
+    for module in ("itsdangerous.timed", "app.live.tokens"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(time=lambda: time.time() + seconds))
+
+
+@pytest.mark.parametrize("seconds", [7_200, -7_200])
+def test_a_network_that_is_gone_for_a_while_and_a_clock_that_jumps_end_no_talk(
+    house: House, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    token = house.invite("singer")
+
+    async def visit() -> Spoken:
+        async with Wire(house.port) as wire_:
+            robot = Robot(f"ws://127.0.0.1:{wire_.port}/live/ws", token)
+            going = asyncio.create_task(robot.talk(noise(3), 60.0, end=False))
+            while robot.number < 30:
+                await asyncio.sleep(0.02)
+            wire_.cut()
+            await going
+            with pytest.raises(OSError):  # noqa: PT011 (the network is down; how a machine says so differs)
+                await robot.talk(noise(3), 60.0)
+            jumped(monkeypatch, seconds)
+            await asyncio.sleep(AWAY)
+            while robot.number < robot._now():
+                robot._record(noise(3))
+            await wire_.mend()
+            return await robot.talk(noise(3), robot.number / 50 + 0.4)
+
+    spoken = asyncio.run(visit())
+    monkeypatch.undo()
+    folder = house.folder(token)
+    assert (read_talk(folder).status, len(logged(folder, events.Back))) == ("done", 1)
+    assert np.array_equal(recorded(folder, "heard")[1], spoken.mic)
 
 
 def test_a_page_that_does_not_come_back_voids_its_talk(house: House) -> None:

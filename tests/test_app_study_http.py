@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +119,28 @@ def test_a_forged_cookie_is_nobody(site: Site) -> None:
     visitor.cookies.set("rater", site.newest().id if site.count() else "r-1")
     assert visitor.get("/study").status_code == 303
     assert visitor.post("/study/talk", json={}).status_code == 409
+
+
+@pytest.mark.parametrize("seconds", [-7_200, 7_200])
+def test_a_clock_that_jumps_forgets_no_rater_and_gives_no_place_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    visitor = site.visitor()
+    site.enter(visitor)
+    rater, raters_ = site.newest(), site.count()
+    jumped = datetime.now(UTC) + timedelta(seconds=seconds)
+    for module in ("itsdangerous.timed", "app.study.access"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(time=jumped.timestamp))
+    monkeypatch.setattr("app.study.raters.datetime", SimpleNamespace(now=lambda zone: jumped))
+    assert visitor.get("/study").status_code == 200
+    site.enter(site.visitor())  # whoever comes next gets a place of their own
+    assert visitor.get("/study").status_code == 200
+    monkeypatch.undo()
+    assert visitor.get(f"/join/{site.link()}").headers["location"] == "/study"
+    with site.house.db.read() as session:
+        again = session.get_one(RaterRow, rater.id)
+        assert (again.cell, again.holds, again.status) == (rater.cell, True, "active")
+    assert site.count() == raters_ + 1
 
 
 def test_a_cookie_is_kept_from_scripts_and_other_sites(site: Site) -> None:

@@ -49,14 +49,24 @@ class Robot:
     def __init__(self, stage: "Stage", script: str = LEFT) -> None:
         self.context = stage.browser.new_context(permissions=["microphone"])
         self.context.set_default_timeout(90_000)  # a starved machine takes its time
-        self.page = self.context.new_page()
-        self.page.add_init_script(script)
+        self.context.add_init_script(script)
         self.base, self.seen, self.failed = stage.base, list[str](), list[str]()
-        self.page.on("pageerror", lambda error: self.failed.append(str(error)))
-        self.page.on("response", self._keep)
-        self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.seen.append(str(data)[:2_000])))
         self.asked: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page = self._window()
+
+    def _window(self) -> Any:
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.failed.append(str(error)))
+        page.on("response", self._keep)
+        page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.seen.append(str(data)[:2_000])))
+        page.on("request", lambda request: self.asked.append(request.url))
+        return page
+
+    def come_back(self, link: str) -> None:
+        """Close the window, and open the link in another one."""
+        self.page.close()
+        self.page = self._window()
+        self.page.goto(link)
 
     def _keep(self, response: Any) -> None:
         self.seen.append(response.url)
@@ -222,11 +232,15 @@ def test_a_rater_goes_from_the_link_to_the_code_and_the_next_one_sees_the_other_
     assert [names[talk.arm or ""] for talk in second.person.talks] == ["aligned"]
 
 
-def test_a_locked_database_keeps_the_form_and_sends_it_until_it_is_stored(stage: Stage) -> None:
+def test_a_form_outlives_its_window_and_is_sent_until_a_locked_database_has_stored_it(stage: Stage) -> None:
     robot = Robot(stage)
     robot.ready(stage.link)
     robot.talk()
     robot.fill(2)
+    robot.page.fill("form[data-form] textarea", "half a sent")
+    robot.come_back(stage.link)
+    assert robot.page.input_value("form[data-form] textarea") == "half a sent"
+    assert robot.page.locator("fieldset input:checked").count() == len(robot.page.locator("fieldset").all())
     holder = sqlite3.connect(stage.folder / FILE, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     robot.send()

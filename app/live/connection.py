@@ -178,6 +178,7 @@ async def _hold(live: Live, connection: Connection) -> None:
         return
     number = hello.number
     if isinstance(found, Invitation):
+        live.signer.refuse_old(hello.token)
         talk = await _admitted(live, found, hello, connection)
         number = 0
     else:

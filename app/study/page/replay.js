@@ -14,9 +14,11 @@ function follow() {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
     play(((at.x - left) / span) * duration);
   });
+  const box = svg.closest(".scroll"), width = svg.viewBox.baseVal.width;
   const draw = () => {
     const x = left + (audio.currentTime / duration) * span;
     for (const end of ["x1", "x2"]) cursor.setAttribute(end, x);
+    if (!audio.paused) box.scrollLeft = (x / width) * svg.getBoundingClientRect().width - box.clientWidth / 2;
     if (!audio.paused) requestAnimationFrame(draw);
   };
   for (const name of ["play", "seeked", "timeupdate"]) audio.addEventListener(name, draw);
