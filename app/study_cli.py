@@ -82,6 +82,8 @@ def serve_options(command: Any) -> Any:
         click.option("--key", type=FILE, help="Key of the certificate."),
         click.option("--origin", multiple=True, help="Origin under which a proxy shows the pages, such as "
                      "https://talk.example; links are printed with the first."),
+        click.option("--recordings", metavar="URL", help="Where the sound of finished talks goes, such as "
+                     "s3://bucket/study; any URL of fsspec's. [default: the study's folder]"),
         click.option("--new-password", is_flag=True, help="Make a new password for the researcher."),
     ]):  # fmt: skip
         command = option(command)

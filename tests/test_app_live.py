@@ -36,7 +36,7 @@ from app.live.folder import read_talk, recover
 from app.live.page import live_app
 from app.live.robot import Robot, Spoken
 from app.live.server import Live, Options
-from app.live.talk import Rules
+from app.live.talk import Ending, Rules
 from app.live.tokens import Pass, Signer, new_talk_id
 from app.serve import serve
 from builders import ROOT
@@ -254,7 +254,7 @@ def test_a_system_slower_than_real_time_voids_the_talk(held: dict[str, Held]) ->
 def test_a_page_is_not_told_what_broke_in_a_system_only_that_something_did(held: dict[str, Held]) -> None:
     spoken, folder, _ = held["broken"]
     assert spoken.over == wire.Over("voided", "the system failed")
-    assert "tiny:secret" in (read_talk(folder).reason or "")
+    assert "tiny:secret" in read_talk(folder).detail
 
 
 def test_a_talk_ends_when_its_time_is_up(held: dict[str, Held]) -> None:
@@ -497,6 +497,26 @@ with serving(live, live_app(live)) as house:
     print(house.port, house.invite("a"), flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_talk_that_a_full_disk_kept_from_being_closed_is_closed_when_there_is_room(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.live.server.AGAIN", 0.05)
+    token = house.invite("echo")
+    hold(house, token, 0.6, end=False)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    talk = house.live.talk_of(token)
+    try:
+        house.loop.call_soon_threadsafe(house.live.void, talk, "a full disk")
+        while "could not be closed" not in caplog.text:
+            time.sleep(0.01)
+        assert house.live.ended(talk) == Ending("voided", "a full disk")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    record = read_talk(house.folder(token))
+    assert (record.status, record.reason, record.heard is not None) == ("voided", "a full disk", True)
 
 
 def test_a_killed_server_loses_less_than_a_second_and_the_visitor_is_told(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Connection:
     def hang_up(self, ending: Ending | None) -> None:
         """Send what is unsent, say how the talk ended, and close."""
         if ending is not None:
-            self.tell(Over(ending.outcome, ending.told))
+            self.tell(Over(ending.outcome, ending.reason))
         self._closing = True
         self._wake.set()
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.live.away import here
 from app.live.folder import read_talk
 from app.study.answers import GUESS, INSTRUCTION, PREFERENCE
 from app.study.config import Study
@@ -200,7 +201,7 @@ def _copy_sound(people: Sequence[Judged], talks: Path, out: Path) -> None:
             for recording in (record.heard, record.modelled):
                 if recording is not None:
                     (out / talk.id).mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(talks / talk.id / recording.path, out / talk.id / recording.path)
+                    shutil.copyfile(here(talks / talk.id / recording.path), out / talk.id / recording.path)
 
 
 def _manifest(study: Study, out: Path) -> None:

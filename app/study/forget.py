@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from app.live.away import delete as delete_away
 from app.study.database import Database
 from app.study.tables import FactRow, InvitationRow, MarkRow, RaterRow, RatingRow, ReviewRow, SubmissionRow, TalkRow
 from protocols.errors import InputError, StoreError
@@ -43,6 +44,7 @@ def forget(db: Database, talks: Path, rater_id: str) -> Forgotten:
 
 
 def _delete_sound(folder: Path) -> None:
+    delete_away(folder)
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fastapi import FastAPI
 from sqlalchemy.orm import Session
 
+from app.live.away import Mover
 from app.live.page import live_app
 from app.live.server import Live, Options
 from app.live.tokens import key_in
@@ -42,6 +43,13 @@ class House(NamedTuple):
     calls: Calls
     keys: Keys
     password: str | None  # of the researcher, the first time it is made
+    mover: Mover | None = None
+
+    def close(self) -> None:
+        """End what runs beside the app."""
+        if self.mover is not None:
+            self.mover.stop()
+        self.db.close()
 
     def links(self, base: str, study: Study, preview: bool = False) -> dict[str, str]:
         """What to open for a rater and for the researcher."""
@@ -55,9 +63,10 @@ class House(NamedTuple):
 
 def build(
     study: Study, folder: Path, open_system: Open, options: Options | None = None, database: str | None = None,
-    secure: bool = False, new: bool = False,
+    secure: bool = False, new: bool = False, recordings: str | None = None,
 ) -> House:  # fmt: skip
-    """Everything but the network. `secure`: behind TLS; `new`: the researcher gets a new password."""
+    """Everything but the network. `secure`: behind TLS; `new`: the researcher gets a new password; `recordings`: a URL
+    of fsspec's where the sound of finished talks goes."""
     options = options or Options()
     db = open_database(database or sqlite_url(folder))
     keys = Keys(key_in(folder / "talks"), secure)
@@ -70,15 +79,24 @@ def build(
             row.password = hash_password(password)
     systems = _systems(study, codes, open_system, db)
     late: list[Calls] = []
-    live = Live(folder / "talks", systems, options, lambda path: late[0].on_closed(path))
+    mover = None if recordings is None else Mover(folder / "talks", recordings)
+
+    def closed(path: Path) -> None:
+        late[0].on_closed(path)
+        if mover is not None:
+            mover.look()
+
+    live = Live(folder / "talks", systems, options, closed)
     calls = Calls(study, db, live)
     late.append(calls)
     calls.catch_up()
+    if mover is not None:
+        mover.start()
     app = live_app(live)
     add_routes(app, Desk(study, db, keys, live.root), calls, keys)
     add_researcher(app, calls, keys)
     app.add_middleware(Guard, origins=options.origins, secure=secure)
-    return House(app, db, live, calls, keys, password)
+    return House(app, db, live, calls, keys, password, mover)
 
 
 def _systems(study: Study, codes: Mapping[str, str], open_system: Open, db: Database) -> dict[str, DuplexSystem]:

@@ -96,7 +96,7 @@ def _talk(where: Where) -> dict[str, Any]:
     words: dict[str, Any] = {
         "practice": step.kind == "practice",
         "going": where.going,
-        "again": _plainly(failed[-1].reason) if failed else None,
+        "again": (failed[-1].reason or "something went wrong") if failed else None,
     }
     if step.kind == "practice":
         assert study.practice is not None
@@ -118,11 +118,6 @@ def scenario_of(where: Where) -> str:
     assert where.step.slot is not None
     slot = where.plan.slots[where.step.slot]
     return next(scenario.text for scenario in where.study.scenarios if scenario.id == slot.scenario)
-
-
-def _plainly(reason: str | None) -> str:
-    """Why a talk is void, without what follows a colon: details of a system are not for raters."""
-    return (reason or "something went wrong").partition(":")[0]
 
 
 def back_url(study: Study, code: str | None) -> str | None:

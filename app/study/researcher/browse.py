@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from analysis.report.timeline import Outcome, Timeline
+from app.live.away import here
 from app.live.deliver import View
 from app.live.events import Text, read_events
 from app.live.folder import LiveTalk, read_talk
@@ -101,7 +102,7 @@ def sound_of(root: Path, talk: TalkRow, view: View) -> Path:
     recording = None if record is None else record.heard if view == "heard" else record.modelled
     if recording is None:
         raise InputError("this talk has no recording")
-    return root / talk.id / Path(recording.path).name
+    return here(root / talk.id / Path(recording.path).name)
 
 
 def _record(root: Path, talk: TalkRow) -> LiveTalk | None:
@@ -110,6 +111,12 @@ def _record(root: Path, talk: TalkRow) -> LiveTalk | None:
         return None
     record = read_talk(root / talk.id)
     return None if record.status == "live" else record
+
+
+def detail_of(root: Path, talk: TalkRow) -> str:
+    """What a talk's reason leaves out, because no page of a rater may know it; "" for nothing."""
+    record = _record(root, talk)
+    return "" if record is None else record.detail
 
 
 def picture(root: Path, talk: TalkRow, said: Mapping[str, str]) -> Timeline | None:

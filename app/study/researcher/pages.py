@@ -26,7 +26,17 @@ from app.study.config import Study
 from app.study.quality import Finding
 from app.study.researcher.acts import add_acts
 from app.study.researcher.arms import arms_of
-from app.study.researcher.browse import PAGE, Wanted, about, find_talk, picture, ratings_of, sound_of, talks_of
+from app.study.researcher.browse import (
+    PAGE,
+    Wanted,
+    about,
+    detail_of,
+    find_talk,
+    picture,
+    ratings_of,
+    sound_of,
+    talks_of,
+)
 from app.study.researcher.door import DOOR, Door
 from app.study.researcher.funnel import funnel_of
 from app.study.researcher.marked import marked_talks, marks_of
@@ -182,7 +192,9 @@ def _talk(room: Room, talk_id: str) -> dict[str, Any]:
         session.refresh(row, ["marks"])
     return {
         "talk": row, "arm": arm, "picture": None if made is None else Markup(svg(made)), "said": said,
-        "ratings": [(rating, _words(study, rating)) for rating in ratings], "findings": findings,
+        "detail": detail_of(room.live.root, row),
+        "ratings": [(rating, _words(study, rating)) for rating in ratings],
+        "findings": findings,
         "comments": comments,
     }  # fmt: skip
 

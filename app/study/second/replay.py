@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from analysis.report.timeline import Outcome, Timeline, levels
 from analysis.report.timeline_page import svg
+from app.live.away import here
 from app.live.folder import read_talk
 from app.study import raters
 from app.study.config import Mode
@@ -59,7 +60,7 @@ def sound_of(folder: Path) -> Path:
     record = read_talk(folder)
     if record.heard is None:
         raise InputError("this talk has no recording")
-    return folder / Path(record.heard.path).name
+    return here(folder / Path(record.heard.path).name)
 
 
 def keep_review(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from app.live.away import here
 from app.live.folder import read_talk
 from protocols.audio import read_sound
 from protocols.base import from_json, to_json
@@ -42,7 +43,7 @@ def write_down(folder: Path, detector: ActivityDetector, transcriber: Transcribe
     record = read_talk(folder)
     if record.heard is None:
         return None
-    sound = read_sound(folder / record.heard.path)
+    sound = read_sound(here(folder / record.heard.path))
     spans = [detector.spans(channel, sound.sample_rate) for channel in sound.samples]
     both = list(zip(CHANNELS, sound.samples, spans, strict=True))
     found = Listening(
