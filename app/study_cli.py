@@ -185,17 +185,18 @@ def transcribe(folder: Path, asr: str, database: str | None, as_json: bool) -> N
 @click.option("--out", type=FOLDER, help="Folder to make. [default: FOLDER/export]")
 @click.option("--sound/--no-sound", default=True, show_default=True, help="Copy the talks' sound too.")
 @click.option("--parquet", is_flag=True, help="Write each table as Parquet too.")
+@click.option("--runs", is_flag=True, help="Write each arm's talks as a run too, for score, compare and pairs.")
 @database_option
 @as_json
 def export(
-    folder: Path, out: Path | None, sound: bool, parquet: bool, database: str | None, as_json: bool
+    folder: Path, out: Path | None, sound: bool, parquet: bool, runs: bool, database: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Write a study's data as files; `duologue compare RUN RUN --study` reads them."""
     found, db = _opened(folder, database)
     from app.study.export import export as write
     from app.study.people import judged
 
-    made = write(found, db, folder / "talks", out or folder / "export", sound, parquet)
+    made = write(found, db, folder / "talks", out or folder / "export", sound, parquet, runs)
     with db.read() as session:
         people = judged(session, found)
     terminal = _terminal(as_json)

@@ -39,11 +39,14 @@ from app.study.raters import study_row
 from app.study.second.choose import Finished, choose, mode_of
 from app.study.second.words import FILE, Turn, turns_of, write_down
 from app.study.tables import MarkRow, RaterRow, RatingRow, ReviewRow
+from eval.pairs.marks import read_marks
+from eval.pairs.runs import RunTalks
+from eval.pairs.settings import PairSettings
 from live_house import Slow
 from protocols.base import to_json
 from protocols.errors import InputError
-from protocols.records import Activity, Listening, Recording, Transcript, Word
-from protocols.store import sha256_of
+from protocols.records import Activity, Conversation, Listening, Rating, Recording, Sample, Transcript, Word
+from protocols.store import Run, sha256_of
 from protocols.timeline import Track, track
 from study_house import study
 
@@ -313,6 +316,28 @@ def test_the_export_keeps_stages_apart_and_their_agreement_can_be_computed(archi
         assert Counter(row["stage"] for row in csv.DictReader(file))["sound"] == 12 * 3 + 3
     with (made / "marks.csv").open(encoding="utf-8", newline="") as file:
         assert Counter(row["stage"] for row in csv.DictReader(file)) == {"talker": 6, "second": 12}
+
+
+def test_the_talks_of_each_arm_are_a_run_that_can_be_scored_compared_and_made_into_pairs(
+    archive: Archive, tmp_path: Path
+) -> None:
+    visitor = Visitor(archive.house)
+    visitor.join()
+    while visitor.form():
+        visitor.rate(**{"mark-1": "wrong"})
+    made = export(STUDY, archive.db, archive.folder, tmp_path / "out", sound=False, runs=True)
+    runs = [made / "runs" / name for name in ("base", "aligned")]
+    base, aligned = (Run(run) for run in runs)
+    assert [run.verify() for run in (base, aligned)] == [[], []]
+    assert [talk.sample for talk in base.read(Conversation)] == [talk.sample for talk in aligned.read(Conversation)]
+    assert {sample.cluster for sample in base.read(Sample)} == set(archive.talkers)
+    assert len(list(base.read(Rating))) + len(list(aligned.read(Rating))) == 3 * (6 + 4)
+    for words in (["score", str(runs[0])], ["compare", *map(str, runs), "--out", str(tmp_path)]):
+        assert CliRunner().invoke(cli, words, catch_exceptions=False).exit_code == 0
+    marked = {mark.talk for run in runs for marks in read_marks(run / "marks.jsonl").values() for mark in marks}
+    talks = {talk.id for run in runs for talk in RunTalks(run, PairSettings()).names()}
+    assert marked <= talks
+    assert len(marked) == 6
 
 
 def test_a_forgotten_talker_is_gone_from_the_others_plans_too(archive: Archive) -> None:

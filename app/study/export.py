@@ -7,6 +7,7 @@
     second-sound/, second-transcript/   ratings.jsonl, talks.csv, study.json of those who rated finished talks by ear or
                                by eye; apart, because they answer other words, and several rate one talk
     study.json                 the study as it began, its hash and that of its preregistration
+    runs/ARM/                  the talks that count as runs for `duologue score`, `compare` and `pairs` (see `runs`)
     sound/                     talks as heard and as modelled (FLAC), by talk
     manifest.json              SHA-256 of all of these
 
@@ -37,7 +38,9 @@ Row = Mapping[str, Any]
 NEEDED = {"talks": ["talk", "arm", "scenario", "duration"]}  # columns, also of a study that nobody has talked in
 
 
-def export(study: Study, db: Database, talks: Path, out: Path, sound: bool = True, parquet: bool = False) -> Path:
+def export(
+    study: Study, db: Database, talks: Path, out: Path, sound: bool = True, parquet: bool = False, runs: bool = False
+) -> Path:  # fmt: skip
     """Write everything into a new folder; it appears whole or not at all. `talks`: the folder of the live talks."""
     if out.exists():
         raise InputError(f"{out} is there already; give another --out")
@@ -51,6 +54,10 @@ def export(study: Study, db: Database, talks: Path, out: Path, sound: bool = Tru
         _write(study, people, second, arms, part, parquet)
         for stage in ("sound", "transcript"):
             _write_second(study, people, second, arms, stage, part / f"second-{stage}")
+        if runs:
+            from app.study.runs import write_runs
+
+            write_runs(study, people, second, arms, talks, part / "runs")
         if sound:
             _copy_sound(people, talks, part / "sound")
         _manifest(study, part)
