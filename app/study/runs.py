@@ -20,8 +20,8 @@ from app.rescore import rescore
 from app.study.answers import GUESS, INSTRUCTION
 from app.study.config import Study
 from app.study.people import Judged
-from app.study.researcher.browse import agent_words
-from app.study.researcher.marked import AXIS, GOOD_MARKS
+from app.study.researcher.browse import GOOD_MARKS, agent_words
+from app.study.researcher.marked import AXIS
 from app.study.second.replay import sound_of
 from app.study.second.words import is_written, read_words
 from app.study.tables import RatingRow, TalkRow
@@ -69,7 +69,7 @@ def _write_run(
     detector, version = SileroActivity(), read_talk(talks / held[0].id).system_version
     protocol = Protocol(
         f"study {study.name}, as heard", study.digest, 1, study.seed, 0.0, 0.0, "none", "real-time",
-        decoding=study.decoding_of(arm), listeners=(detector.source,),
+        decoding={**study.decoding_of(arm)}, listeners=(detector.source,),
     )  # fmt: skip
     run = Run.create(out, RunInfo(
         study.arms[arm].system, version, protocol, "running", datetime.now(UTC).isoformat(timespec="seconds"),
