@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,7 +33,7 @@ import websockets
 
 from app.live import events, wire
 from app.live.deliver import VIEWS, deliver, run_for
-from app.live.folder import read_talk, recover
+from app.live.folder import LiveTalk, TalkFolder, read_talk, recover
 from app.live.page import live_app
 from app.live.robot import Robot, Spoken
 from app.live.server import Live, Options
@@ -649,6 +650,31 @@ def test_a_second_tab_goes_on_with_the_talk_and_the_first_is_told(house: House) 
         given[skip.sample : skip.sample + skip.n] = False
     assert np.array_equal(modelled[1], heard[1, given][: modelled.shape[1]])
     assert read_talk(folder).lag_max < 1.0  # type: ignore[operator]  # the new page's counts begin where the talk is
+
+
+def test_a_second_tab_that_comes_while_the_talk_is_begun_gets_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, wait = threading.Event(), threading.Event()
+
+    def slow_disk(path: Path, talk: LiveTalk) -> TalkFolder:
+        begun.set()
+        assert wait.wait(30)
+        return TalkFolder(path, talk)
+
+    monkeypatch.setattr("app.live.server.TalkFolder", slow_disk)
+    token = house.invite("echo")
+
+    async def visit() -> tuple[Spoken, Spoken]:
+        first = asyncio.create_task(Robot(house.ws, token).talk(noise(1), 0.4))
+        await asyncio.to_thread(begun.wait, 30)
+        second = asyncio.create_task(Robot(house.ws, token).talk(noise(1), 0.4))
+        told = await first  # that the talk goes on elsewhere
+        wait.set()
+        return told, await second
+
+    first, second = asyncio.run(visit())
+    assert isinstance(first.over, wire.Moved)
+    assert isinstance(second.over, wire.Over)
+    assert read_talk(house.folder(token)).status == "done"
 
 
 def test_a_page_of_another_site_is_refused_before_it_is_heard(house: House) -> None:

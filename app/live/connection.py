@@ -215,7 +215,10 @@ async def _admitted(live: Live, invitation: Invitation, hello: Hello, connection
             await _pinged(connection, place.admitted)
         if place.owner is not connection:
             raise Gone
-        return live.begin(invitation, hello)
+        talk = await live.begin(invitation, hello)
+        if place.owner is not connection:  # another tab came while the talk was begun
+            raise Gone
+        return talk
     except BaseException:
         if place.owner is connection:
             live.leave(invitation)

@@ -94,6 +94,7 @@ class Live:
             for name, system in systems.items()
         }
         self._invited: dict[str, Invitation] = {}
+        self._beginning: dict[str, asyncio.Task[Talk]] = {}
         self._talks: dict[str, Talk] = {}
         self._places: dict[str, Place] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -201,8 +202,17 @@ class Live:
         if (place := self._places.pop(invitation.talk, None)) is not None:
             self._arms[invitation.arm].admission.leave(place)
 
-    def begin(self, invitation: Invitation, hello: Hello) -> Talk:
-        """Start the talk that a visitor was admitted to."""
+    async def begin(self, invitation: Invitation, hello: Hello) -> Talk:
+        """Start the talk that a visitor was admitted to; a second tab that comes meanwhile gets the same one."""
+        beginning = self._beginning.get(invitation.talk)
+        if beginning is None:
+            beginning = asyncio.create_task(self._begin(invitation, hello))
+            self._beginning[invitation.talk] = beginning
+            beginning.add_done_callback(lambda _: self._beginning.pop(invitation.talk))
+        return await asyncio.shield(beginning)
+
+    async def _begin(self, invitation: Invitation, hello: Hello) -> Talk:
+        """The folder is made on a thread: disks take milliseconds, and other talks have packets to be read."""
         arm = self._arms[invitation.arm]
         seed = int.from_bytes(hashlib.sha256(invitation.talk.encode()).digest()[:4], "big")
         info = arm.stepper.info
@@ -210,7 +220,7 @@ class Live:
             invitation.talk, info.name, info.version, seed, datetime.now(UTC).isoformat(timespec="seconds"),
             hello.rate, info.sample_rate, info.frame, hello.settings,
         )  # fmt: skip
-        folder = TalkFolder(self.root / invitation.talk, record)
+        folder = await asyncio.to_thread(TalkFolder, self.root / invitation.talk, record)
         talk = Talk(folder, arm.stepper, invitation.rules, hello.packet, lambda: self._settle(invitation))
         arm.stepper.sit(talk.seat, seed)
         self._talks[invitation.talk] = talk
