@@ -118,9 +118,11 @@ class Robot:
     def look(self) -> None:
         """Let axe-core look at the page, where it was given: DUOLOGUE_AXE names its axe.min.js."""
         if AXE:
-            found = self.page.evaluate(Path(AXE).read_text(encoding="utf-8") + ";axe.run()")
-            bad = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
-            assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in bad] == []
+            for scheme in ("dark", "light"):
+                self.page.emulate_media(color_scheme=scheme)
+                found = self.page.evaluate(Path(AXE).read_text(encoding="utf-8") + ";axe.run()")
+                bad = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
+                assert [(scheme, v["id"], [node["html"] for node in v["nodes"]]) for v in bad] == []
 
     def close(self) -> None:
         assert self.failed == []

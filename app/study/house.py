@@ -57,7 +57,7 @@ class House(NamedTuple):
         joined |= {"preview": PREVIEW} if preview else {}
         found = {who: f"{base}/join/{self.keys.link(what)}" for who, what in joined.items()}
         if study.second_stage is not None and study.open and not preview:
-            found["second"] = f"{base}/join/{self.keys.link(OPEN, 'second')}"
+            found["second stage"] = f"{base}/join/{self.keys.link(OPEN, 'second')}"
         return {**found, "researcher": f"{base}/researcher"}
 
 

@@ -38,9 +38,9 @@ def serve(study: Study, folder: Path, place: Place, preview: bool, say: Callable
     for talk in house.live.recovered:
         say(f"Talk {talk.id} was cut off by a crash; it is void, and its rater can hold it again.")
     for who, link in house.links(base, study, preview).items():
-        say(f"{who:<11} {link}")
+        say(f"{who:<12} {link}")
     if house.password:
-        say(f"{'password':<11} {house.password} (the researcher's; it is not shown again)")
+        say(f"{'password':<12} {house.password} (the researcher's; it is not shown again)")
     if not study.open and not preview:
         say(f"Raters need a personal link: duologue study invite {folder} --at {base}")
     say(f"The study's data lie in {folder} (stop with Ctrl-C)")
