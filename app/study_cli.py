@@ -61,6 +61,9 @@ def check(file: Path, as_json: bool) -> None:
                     for k, s in enumerate(slots, 1)])  # fmt: skip
     terminal.say(f"\n{file}: a {found.design} study of {len(found.arms)} arms; {len(slots)} talks per rater, "
                  f"{seconds / 60:.1f} minutes of talk; balanced after every {block_size(found)} raters")  # fmt: skip
+    if (second := found.second_stage) is not None:
+        terminal.say(f"second stage: each talk is rated by {second.per_talk} others ({' and '.join(second.modes)}), "
+                     f"who rate {second.per_rater} talks each")  # fmt: skip
     terminal.say(f"study {found.digest[:16]}, preregistration {(found.preregistered or 'none')[:16]}")
     terminal.result({"name": found.name, "sha256": found.digest, "preregistered": found.preregistered,
                      "talks": [slot._asdict() for slot in slots], "block": block_size(found)})  # fmt: skip
@@ -79,6 +82,8 @@ def serve_options(command: Any) -> Any:
         click.option("--key", type=FILE, help="Key of the certificate."),
         click.option("--origin", multiple=True, help="Origin under which a proxy shows the pages, such as "
                      "https://talk.example; links are printed with the first."),
+        click.option("--recordings", metavar="URL", help="Where the sound of finished talks goes, such as "
+                     "s3://bucket/study; any URL of fsspec's. [default: the study's folder]"),
         click.option("--new-password", is_flag=True, help="Make a new password for the researcher."),
     ]):  # fmt: skip
         command = option(command)
@@ -119,19 +124,24 @@ def serve_study(file: Path | None, place: dict[str, Any], preview: bool = False)
 @click.argument("folder", type=FOLDER)
 @click.option("-n", "number", type=click.IntRange(1, 1_000), default=1, show_default=True, help="Links to make.")
 @click.option("--label", help="For whom; only you see it.")
+@click.option("--second", is_flag=True, help="For a rater of the second stage, who rates finished talks.")
 @click.option("--at", default="http://127.0.0.1:7860", show_default=True, help="Where the study is served.")
 @database_option
 @as_json
-def invite(folder: Path, number: int, label: str | None, at: str, database: str | None, as_json: bool) -> None:
+def invite(
+    folder: Path, number: int, label: str | None, second: bool, at: str, database: str | None, as_json: bool
+) -> None:  # fmt: skip
     """Make personal links. Each belongs to one rater, who comes back by it."""
     found, db = _opened(folder, database)
+    if second:
+        _second_stage(found)
     from app.live.tokens import key_in
     from app.study.access import Keys
     from app.study.house import invite as make
 
     keys = Keys(key_in(folder / "talks"), secure=False)
     with db.write() as session:
-        links = [make(session, found, keys, at, label) for _ in range(number)]
+        links = [make(session, found, keys, at, label, "second" if second else "talker") for _ in range(number)]
     terminal = _terminal(as_json)
     terminal.say("\n".join(links))
     terminal.result({"links": links})
@@ -139,20 +149,54 @@ def invite(folder: Path, number: int, label: str | None, at: str, database: str 
 
 @study.command()
 @click.argument("folder", type=FOLDER)
+@click.option("--asr", default="auto", show_default=True, help="auto, whisper:NAME_OR_FOLDER or pocketsphinx.")
+@database_option
+@as_json
+def transcribe(folder: Path, asr: str, database: str | None, as_json: bool) -> None:
+    """Write down the words of finished talks, both sides by one recogniser: a talk enters the second stage with them.
+
+    It computes for a while; on the machine that serves the study, run it when nobody talks."""
+    found, db = _opened(folder, database)
+    _second_stage(found)
+    from app.study.second.reviews import counted
+    from app.study.second.words import is_written, write_all
+    from eval.activity import SileroActivity
+    from eval.words import load_transcriber
+
+    with db.read() as session:
+        folders = [folder / "talks" / talk.id for talk in counted(session, found)]
+    waiting = [one for one in folders if not is_written(one)]
+    terminal = _terminal(as_json)
+    n = 0
+    if waiting:
+        transcriber = load_transcriber(asr)
+        if transcriber is None:
+            raise InputError("the second stage needs words; choose an --asr")
+        with terminal.progress("writing down", len(waiting)) as tick:
+            n = write_all(waiting, SileroActivity(), transcriber, tick)
+    terminal.say(
+        f"{n} talks written down, {len(folders)} count; the second stage gives out those that are written down"
+    )
+    terminal.result({"written": n, "talks": len(folders)})
+
+
+@study.command()
+@click.argument("folder", type=FOLDER)
 @click.option("--out", type=FOLDER, help="Folder to make. [default: FOLDER/export]")
 @click.option("--sound/--no-sound", default=True, show_default=True, help="Copy the talks' sound too.")
 @click.option("--parquet", is_flag=True, help="Write each table as Parquet too.")
+@click.option("--runs", is_flag=True, help="Write each arm's talks as a run too, for score, compare and pairs.")
 @database_option
 @as_json
 def export(
-    folder: Path, out: Path | None, sound: bool, parquet: bool, database: str | None, as_json: bool
+    folder: Path, out: Path | None, sound: bool, parquet: bool, runs: bool, database: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Write a study's data as files; `duologue compare RUN RUN --study` reads them."""
     found, db = _opened(folder, database)
     from app.study.export import export as write
     from app.study.people import judged
 
-    made = write(found, db, folder / "talks", out or folder / "export", sound, parquet)
+    made = write(found, db, folder / "talks", out or folder / "export", sound, parquet, runs)
     with db.read() as session:
         people = judged(session, found)
     terminal = _terminal(as_json)
@@ -195,6 +239,11 @@ def _opened(folder: Path, database: str | None) -> "tuple[Study, Database]":
     click.get_current_context().call_on_close(db.close)
     with db.read() as session:
         return stored(session, folder.name), db
+
+
+def _second_stage(study: "Study") -> None:
+    if study.second_stage is None:
+        raise InputError(f"{study.name} has no second_stage; add it to the study's file and serve the study again")
 
 
 def _installed() -> None:

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -40,11 +41,18 @@ def _has_live() -> bool:
     return all(importlib.util.find_spec(name) for name in ("fastapi", "gradio", "uvicorn", "websockets", "playwright"))
 
 
+def _has_postgresql() -> bool:
+    if importlib.util.find_spec("psycopg") is None:
+        return False
+    return "DUOLOGUE_POSTGRESQL" in os.environ or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
 GROUPS = {
     "chromium": (lambda: shutil.which("chromium") is not None, "apt-get install chromium"),
     "live": (_has_live, "pip install -e '.[test]'"),
     "espeak": (lambda: shutil.which("espeak-ng") is not None, "apt-get install espeak-ng"),
     "whisper": (_has_whisper, "pip install -e '.[offline]'"),
+    "postgresql": (_has_postgresql, "apt-get install postgresql; pip install -e '.[postgresql]'"),
     "data": (lambda: (DATA / "llama-questions").is_dir(), "set DUOLOGUE_DATA to a folder that holds llama-questions"),
 }
 passed: dict[str, int] = {}

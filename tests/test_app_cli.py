@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ import pytest
 import soundfile
 
 from app.cli import cli, main
+from app.doctor import checks
 from builders import DATA, ROOT, tone
 from protocols.errors import ClaimFailed, InputError, SystemUnreachable
 from protocols.records import Conversation, Listening, Score
@@ -264,6 +266,12 @@ def test_each_end_has_its_exit_code(
         main()
     assert (stopped.value.code if stopped else 0) == code
     assert capsys.readouterr().err == (f"duologue: {error}\n" if error else "")
+
+
+def test_doctor_knows_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    told = " ".join(check.get for check in checks())
+    assert [name for name in extras if name != "test" and f".[{name}]" not in told] == []
 
 
 @pytest.mark.parametrize("command", ["systems", "suites", "doctor", "version"])

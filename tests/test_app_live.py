@@ -10,11 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import click.testing
@@ -30,11 +33,11 @@ import websockets
 
 from app.live import events, wire
 from app.live.deliver import VIEWS, deliver, run_for
-from app.live.folder import read_talk, recover
+from app.live.folder import LiveTalk, TalkFolder, read_talk, recover
 from app.live.page import live_app
 from app.live.robot import Robot, Spoken
 from app.live.server import Live, Options
-from app.live.talk import Rules
+from app.live.talk import Ending, Rules
 from app.live.tokens import Pass, Signer, new_talk_id
 from app.serve import serve
 from builders import ROOT
@@ -46,6 +49,7 @@ from protocols.store import Run
 pytestmark = [pytest.mark.needs("live"), pytest.mark.real_time]
 
 FRAME = 1_920
+AWAY = 0.5  # seconds without a network
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,45 @@ def broken_after(steps: int) -> Callable[[int], float]:
         return 0.0
 
     return wait
+
+
+class Wire:
+    """A network to a server: real TCP that can be cut in the middle and mended."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        self._open: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> "Wire":
+        await self.mend(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut()
+
+    async def mend(self, port: int | None = None) -> None:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port if port is None else port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Both ends see their connection reset, and new ones are refused."""
+        self._server.close()
+        for end in self._open:
+            end.transport.abort()
+        self._open.clear()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._open += [writer, back]
+        await asyncio.gather(_carry(reader, back), _carry(there, writer))
+
+
+async def _carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await source.read(65_536):
+            target.write(data)
+            await target.drain()
+    target.close()
 
 
 def noise(seconds: float, seed: int = 0) -> wire.Pcm:
@@ -212,7 +255,7 @@ def test_a_system_slower_than_real_time_voids_the_talk(held: dict[str, Held]) ->
 def test_a_page_is_not_told_what_broke_in_a_system_only_that_something_did(held: dict[str, Held]) -> None:
     spoken, folder, _ = held["broken"]
     assert spoken.over == wire.Over("voided", "the system failed")
-    assert "tiny:secret" in (read_talk(folder).reason or "")
+    assert "tiny:secret" in read_talk(folder).detail
 
 
 def test_a_talk_ends_when_its_time_is_up(held: dict[str, Held]) -> None:
@@ -384,6 +427,42 @@ def test_a_cut_socket_goes_on_with_the_same_talk_and_loses_no_sound(house: House
     assert np.array_equal(modelled[1], spoken.mic[given][:n])  # what was skipped is known to the sample
 
 
+def jumped(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the wall clock of whoever signs tokens and reads their age."""
+    for module in ("itsdangerous.timed", "app.live.tokens"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(time=lambda: time.time() + seconds))
+
+
+@pytest.mark.parametrize("seconds", [7_200, -7_200])
+def test_a_network_that_is_gone_for_a_while_and_a_clock_that_jumps_end_no_talk(
+    house: House, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    token = house.invite("singer")
+
+    async def visit() -> Spoken:
+        async with Wire(house.port) as wire_:
+            robot = Robot(f"ws://127.0.0.1:{wire_.port}/live/ws", token)
+            going = asyncio.create_task(robot.talk(noise(3), 60.0, end=False))
+            while robot.number < 30:
+                await asyncio.sleep(0.02)
+            wire_.cut()
+            await going
+            with pytest.raises(OSError):  # noqa: PT011 (the network is down; how a machine says so differs)
+                await robot.talk(noise(3), 60.0)
+            jumped(monkeypatch, seconds)
+            await asyncio.sleep(AWAY)
+            while robot.number < robot._now():
+                robot._record(noise(3))
+            await wire_.mend()
+            return await robot.talk(noise(3), robot.number / 50 + 0.4)
+
+    spoken = asyncio.run(visit())
+    monkeypatch.undo()
+    folder = house.folder(token)
+    assert (read_talk(folder).status, len(logged(folder, events.Back))) == ("done", 1)
+    assert np.array_equal(recorded(folder, "heard")[1], spoken.mic)
+
+
 def test_a_page_that_does_not_come_back_voids_its_talk(house: House) -> None:
     token = house.invite("echo", away=0.2)
     hold(house, token, 0.4, end=False)
@@ -419,6 +498,26 @@ with serving(live, live_app(live)) as house:
     print(house.port, house.invite("a"), flush=True)
     sys.stdin.read()
 """
+
+
+def test_a_talk_that_a_full_disk_kept_from_being_closed_is_closed_when_there_is_room(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.live.server.AGAIN", 0.05)
+    token = house.invite("echo")
+    hold(house, token, 0.6, end=False)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    talk = house.live.talk_of(token)
+    try:
+        house.loop.call_soon_threadsafe(house.live.void, talk, "a full disk")
+        while "could not be closed" not in caplog.text:
+            time.sleep(0.01)
+        assert house.live.ended(talk) == Ending("voided", "a full disk")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    record = read_talk(house.folder(token))
+    assert (record.status, record.reason, record.heard is not None) == ("voided", "a full disk", True)
 
 
 def test_a_killed_server_loses_less_than_a_second_and_the_visitor_is_told(tmp_path: Path) -> None:
@@ -551,6 +650,31 @@ def test_a_second_tab_goes_on_with_the_talk_and_the_first_is_told(house: House) 
         given[skip.sample : skip.sample + skip.n] = False
     assert np.array_equal(modelled[1], heard[1, given][: modelled.shape[1]])
     assert read_talk(folder).lag_max < 1.0  # type: ignore[operator]  # the new page's counts begin where the talk is
+
+
+def test_a_second_tab_that_comes_while_the_talk_is_begun_gets_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, wait = threading.Event(), threading.Event()
+
+    def slow_disk(path: Path, talk: LiveTalk) -> TalkFolder:
+        begun.set()
+        assert wait.wait(30)
+        return TalkFolder(path, talk)
+
+    monkeypatch.setattr("app.live.server.TalkFolder", slow_disk)
+    token = house.invite("echo")
+
+    async def visit() -> tuple[Spoken, Spoken]:
+        first = asyncio.create_task(Robot(house.ws, token).talk(noise(1), 0.4))
+        await asyncio.to_thread(begun.wait, 30)
+        second = asyncio.create_task(Robot(house.ws, token).talk(noise(1), 0.4))
+        told = await first  # that the talk goes on elsewhere
+        wait.set()
+        return told, await second
+
+    first, second = asyncio.run(visit())
+    assert isinstance(first.over, wire.Moved)
+    assert isinstance(second.over, wire.Over)
+    assert read_talk(house.folder(token)).status == "done"
 
 
 def test_a_page_of_another_site_is_refused_before_it_is_heard(house: House) -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +119,34 @@ def test_a_forged_cookie_is_nobody(site: Site) -> None:
     visitor.cookies.set("rater", site.newest().id if site.count() else "r-1")
     assert visitor.get("/study").status_code == 303
     assert visitor.post("/study/talk", json={}).status_code == 409
+
+
+def test_a_clock_that_jumps_forgets_no_rater_and_gives_no_place_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    house = build(STUDY, tmp_path / "data", _open)
+    with serving(house.live, house.app) as running:
+        site = Site(house, running.page.rstrip("/"), [])
+        visitor = site.visitor()
+        site.enter(visitor)
+        rater = site.newest()
+        for seconds in (-7_200, 7_200):
+            jumped = datetime.now(UTC) + timedelta(seconds=seconds)
+            with monkeypatch.context() as clock:
+                for module in ("itsdangerous.timed", "app.study.access"):
+                    clock.setattr(f"{module}.time", SimpleNamespace(time=jumped.timestamp))
+                clock.setattr("app.study.raters.datetime", SimpleNamespace(now=lambda zone, at=jumped: at))
+                assert visitor.get("/study").status_code == 200
+                site.enter(site.visitor())  # whoever comes next gets a place of their own
+                assert visitor.get("/study").status_code == 200
+            assert visitor.get(f"/join/{site.link()}").headers["location"] == "/study"
+        with house.db.read() as session:
+            again = session.get_one(RaterRow, rater.id)
+            assert (again.cell, again.holds, again.status) == (rater.cell, True, "active")
+            held = session.scalars(select(RaterRow.cell).where(RaterRow.holds)).all()
+        assert (site.count(), len(set(held))) == (3, len(held))
+        site.leave()
+    house.db.close()
 
 
 def test_a_cookie_is_kept_from_scripts_and_other_sites(site: Site) -> None:

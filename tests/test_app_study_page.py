@@ -20,6 +20,8 @@ playwright = pytest.importorskip(
 )
 
 from sqlalchemy import select
+from test_app_study_export import go_through
+from test_app_study_second import written
 
 from app.study.access import OPEN
 from app.study.database import FILE
@@ -47,14 +49,24 @@ class Robot:
     def __init__(self, stage: "Stage", script: str = LEFT) -> None:
         self.context = stage.browser.new_context(permissions=["microphone"])
         self.context.set_default_timeout(90_000)  # a starved machine takes its time
-        self.page = self.context.new_page()
-        self.page.add_init_script(script)
+        self.context.add_init_script(script)
         self.base, self.seen, self.failed = stage.base, list[str](), list[str]()
-        self.page.on("pageerror", lambda error: self.failed.append(str(error)))
-        self.page.on("response", self._keep)
-        self.page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.seen.append(str(data)[:2_000])))
         self.asked: list[str] = []
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page = self._window()
+
+    def _window(self) -> Any:
+        page = self.context.new_page()
+        page.on("pageerror", lambda error: self.failed.append(str(error)))
+        page.on("response", self._keep)
+        page.on("websocket", lambda ws: ws.on("framereceived", lambda data: self.seen.append(str(data)[:2_000])))
+        page.on("request", lambda request: self.asked.append(request.url))
+        return page
+
+    def come_back(self, link: str) -> None:
+        """Close the window, and open the link in another one."""
+        self.page.close()
+        self.page = self._window()
+        self.page.goto(link)
 
     def _keep(self, response: Any) -> None:
         self.seen.append(response.url)
@@ -106,9 +118,11 @@ class Robot:
     def look(self) -> None:
         """Let axe-core look at the page, where it was given: DUOLOGUE_AXE names its axe.min.js."""
         if AXE:
-            found = self.page.evaluate(Path(AXE).read_text(encoding="utf-8") + ";axe.run()")
-            bad = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
-            assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in bad] == []
+            for scheme in ("dark", "light"):
+                self.page.emulate_media(color_scheme=scheme)
+                found = self.page.evaluate(Path(AXE).read_text(encoding="utf-8") + ";axe.run()")
+                bad = [v for v in found["violations"] if v["impact"] in ("serious", "critical")]
+                assert [(scheme, v["id"], [node["html"] for node in v["nodes"]]) for v in bad] == []
 
     def close(self) -> None:
         assert self.failed == []
@@ -220,11 +234,15 @@ def test_a_rater_goes_from_the_link_to_the_code_and_the_next_one_sees_the_other_
     assert [names[talk.arm or ""] for talk in second.person.talks] == ["aligned"]
 
 
-def test_a_locked_database_keeps_the_form_and_sends_it_until_it_is_stored(stage: Stage) -> None:
+def test_a_form_outlives_its_window_and_is_sent_until_a_locked_database_has_stored_it(stage: Stage) -> None:
     robot = Robot(stage)
     robot.ready(stage.link)
     robot.talk()
     robot.fill(2)
+    robot.page.fill("form[data-form] textarea", "half a sent")
+    robot.come_back(stage.link)
+    assert robot.page.input_value("form[data-form] textarea") == "half a sent"
+    assert robot.page.locator("fieldset input:checked").count() == len(robot.page.locator("fieldset").all())
     holder = sqlite3.connect(stage.folder / FILE, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     robot.send()
@@ -300,6 +318,44 @@ def test_the_device_check_is_part_of_the_way(stage: Stage) -> None:
     page.click("button.main")
     page.wait_for_selector("h1:has-text('This study is not for you today')")
     robot.close()
+
+
+def test_a_finished_talk_is_heard_over_a_moving_timeline_marked_and_rated(
+    stage: Stage, tmp_path: Path
+) -> None:  # fmt: skip
+    of = study(second_stage={"consent": "You rate talks of others.", "per_rater": 1})
+    house = build(of, tmp_path, _open)
+    go_through(house.db, tmp_path / "talks", of)
+    written(tmp_path / "talks", of)
+    with serving(house.live, house.app) as running:
+        there = stage._replace(house=house, base=running.page.rstrip("/"))
+        robot = Robot(there)
+        page = robot.page
+        page.goto(f"{there.base}/join/{house.keys.link(OPEN, 'second')}")
+        robot.look()
+        page.click("button[value=yes]")
+        page.wait_for_selector("h1:has-text('Talk 1 of 1')")
+        robot.look()
+        page.check("input[value=mixed]")
+        page.evaluate("window.over = new Promise((done) => { document.querySelector('#heard').onended = done; }), 0")
+        page.click("button[data-at]")
+        page.evaluate("window.over")  # two seconds of sound
+        assert page.evaluate("Number(document.querySelector('.cursor').getAttribute('x1'))") > 900
+        assert float(page.input_value("input[name=played]")) > 0.8
+        page.select_option("select[name=mark-1]", "wrong")
+        page.reload()
+        assert page.input_value("select[name=mark-1]") == "wrong"
+        robot.fill(3)
+        robot.send()
+        page.wait_for_selector(".code")
+        said = " ".join([*robot.seen, page.content()])
+        robot.close()
+    with house.db.read() as session:
+        (one,) = judged(session, of, "second")
+        assert [mark.kind for mark in one.person.talks[0].marks if mark.rater_id == one.rater.id] == ["wrong"]
+    assert [f.outcome for f in one.findings if f.rule == "played"] == ["pass"]
+    assert [word for word in ARMS if f'"{word}"' in said or f"/{word}" in said] == []
+    house.db.close()
 
 
 def test_the_researcher_comes_in_by_the_password_alone(stage: Stage) -> None:

@@ -20,10 +20,10 @@ import httpx
 from fastapi import FastAPI, Response
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
-from test_app_study_export import STUDY, go_through
+from test_app_study_export import GOOD, STUDY, go_through
 
 from app.live.robot import Robot
-from app.study import raters
+from app.study import answers, raters, talks
 from app.study.access import RATER, RESEARCHER
 from app.study.house import House, build
 from app.study.people import arm_names, judged
@@ -37,6 +37,7 @@ from eval.pairs.source import MarkedTalks
 from eval.pairs.talks import RawTalk
 from live_house import Slow, serving
 from protocols.timeline import Track
+from study_house import database, study
 
 pytestmark = pytest.mark.real_time
 
@@ -315,3 +316,25 @@ def test_what_a_rater_wrote_is_text_on_every_page(desk: Desk) -> None:
     assert "<script>alert" not in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert not re.search(r'(src|href)="(https?:)?//', page.text)
+
+
+def test_between_raters_the_e_value_grows_over_pairs_of_raters_and_says_who_waits(tmp_path: Path) -> None:
+    of = study(design="between", blinding=None, instruction=False)
+    db = database(tmp_path, of)
+    for k in range(25):
+        with db.write() as session:
+            rater = raters.join(session, of, "link")
+            plan = raters.plan_for(of, rater)
+            talk = talks.open_talk(session, of, rater, plan, 0)
+            talks.settle(session, of, talk.id, talks.Outcome(True, "over", GOOD))
+            level = 4 if plan.slots[0].arm == "aligned" else k % 2
+            given = [answers.Answer(question.id, level) for question in of.all_questions]
+            answers.submit(session, rater, answers.Form(f"rate-{talk.id}", "k", 20.0), [talk.id], given)
+            raters.leave(session, rater, "complete")
+    with db.read() as session:
+        found = judged(session, of)
+        (seen,) = watch(of, found, arm_names(session, of))
+        assert watch(of, found[:1], arm_names(session, of))[0].state is None
+    assert seen.state is not None
+    assert (seen.state.n, seen.decided, seen.state.value > 2) == (12, True, True)
+    db.close()

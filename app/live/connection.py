@@ -73,7 +73,7 @@ class Connection:
     def hang_up(self, ending: Ending | None) -> None:
         """Send what is unsent, say how the talk ended, and close."""
         if ending is not None:
-            self.tell(Over(ending.outcome, ending.told))
+            self.tell(Over(ending.outcome, ending.reason))
         self._closing = True
         self._wake.set()
 
@@ -178,6 +178,7 @@ async def _hold(live: Live, connection: Connection) -> None:
         return
     number = hello.number
     if isinstance(found, Invitation):
+        live.signer.refuse_old(hello.token)
         talk = await _admitted(live, found, hello, connection)
         number = 0
     else:
@@ -214,7 +215,10 @@ async def _admitted(live: Live, invitation: Invitation, hello: Hello, connection
             await _pinged(connection, place.admitted)
         if place.owner is not connection:
             raise Gone
-        return live.begin(invitation, hello)
+        talk = await live.begin(invitation, hello)
+        if place.owner is not connection:  # another tab came while the talk was begun
+            raise Gone
+        return talk
     except BaseException:
         if place.owner is connection:
             live.leave(invitation)

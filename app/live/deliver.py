@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from app.live import events
+from app.live.away import here
 from app.live.folder import LiveTalk, read_talk
 from eval.talk import words_of
 from protocols.audio import read_sound, resample
@@ -46,14 +47,14 @@ def deliver(talk_folder: Path, run: Run, view: View) -> Conversation | None:
     known = {conversation.sample for conversation in run.read(Conversation)}
     if talk.status != "done" or recording is None or talk.id in known:
         return None
-    sound = read_sound(talk_folder / recording.path)
+    sound = read_sound(here(talk_folder / recording.path))
     audio = np.stack([resample(channel, sound.sample_rate, SAMPLE_RATE) for channel in sound.samples])
     key = Key(talk.id, 0)
     with run.writing() as writing:
         stored = writing.write_audio(key, audio)
         tokens = None
         if view == "modelled" and talk.tokens is not None:
-            grid = np.load(talk_folder / talk.tokens.path, allow_pickle=False)
+            grid = np.load(here(talk_folder / talk.tokens.path), allow_pickle=False)
             tokens = writing.write_tokens(key, grid)
         words = _words(talk_folder, talk) if view == "modelled" else None
         conversation = Conversation(

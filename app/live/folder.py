@@ -48,6 +48,7 @@ class LiveTalk(Record, frozen=True, tag="live_talk/1"):
     settings: dict[str, str | int | float | bool | None] = {}  # what the browser says about the microphone
     status: Status = "live"
     reason: str | None = None  # why it ended
+    detail: str = ""  # what a page may not know of it: it may name the system or a folder
     heard: Recording | None = None
     modelled: Recording | None = None
     tokens: StoredFile | None = None

@@ -6,6 +6,7 @@ trimming), and notes when every agent frame arrived. It answers for nothing that
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -119,7 +120,8 @@ class Robot:
                 listening = asyncio.create_task(self._listen(socket))
                 await self._speak(socket, mic, seconds, ready)
                 if end and self._over is None:
-                    await socket.send(to_text(End()))
+                    with suppress(websockets.ConnectionClosed):  # the talk was over before it could be ended
+                        await socket.send(to_text(End()))
                     await listening
                 listening.cancel()
         return self.spoken()

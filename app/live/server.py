@@ -16,6 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -25,11 +26,13 @@ from app.live.folder import LiveTalk, TalkFolder, read_talk, recover
 from app.live.stepper import Done, Stepper
 from app.live.talk import Ending, Rules, Talk
 from app.live.tokens import Pass, Signer, TokenRefused, is_talk_id, key_in, new_talk_id
-from app.live.wire import Hello, Over
+from app.live.wire import Hello, Outcome, Over
 from protocols.duplex import DuplexSystem
 from protocols.errors import InputError, StoreError, unknown_name
 
 log = logging.getLogger("duologue.live")
+
+AGAIN = 3.0  # seconds until a folder that could not be closed is tried again
 
 
 class Invitation(NamedTuple):
@@ -91,6 +94,7 @@ class Live:
             for name, system in systems.items()
         }
         self._invited: dict[str, Invitation] = {}
+        self._beginning: dict[str, asyncio.Task[Talk]] = {}
         self._talks: dict[str, Talk] = {}
         self._places: dict[str, Place] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -138,7 +142,8 @@ class Live:
         if not (self.root / talk).is_dir():
             return None
         record = read_talk(self.root / talk)
-        return Ending("done" if record.status == "done" else "voided", record.reason or "the talk was over")
+        outcome: Outcome = "done" if record.status == "done" else "voided"
+        return Ending(outcome, record.reason or "the talk was over", record.detail)
 
     def void(self, talk: str, reason: str) -> None:
         """End a talk in progress that is not to count; nothing if there is none."""
@@ -173,7 +178,7 @@ class Live:
                 raise TokenRefused("this link was used before")
             return talk
         if (ending := self.ended(right.talk)) is not None:
-            return Over(ending.outcome, ending.told)
+            return Over(ending.outcome, ending.reason)
         if right.connection or right.talk not in self._invited:
             raise TokenRefused("this link is no longer known; ask for a new one")
         return self._invited[right.talk]
@@ -197,8 +202,17 @@ class Live:
         if (place := self._places.pop(invitation.talk, None)) is not None:
             self._arms[invitation.arm].admission.leave(place)
 
-    def begin(self, invitation: Invitation, hello: Hello) -> Talk:
-        """Start the talk that a visitor was admitted to."""
+    async def begin(self, invitation: Invitation, hello: Hello) -> Talk:
+        """Start the talk that a visitor was admitted to; a second tab that comes meanwhile gets the same one."""
+        beginning = self._beginning.get(invitation.talk)
+        if beginning is None:
+            beginning = asyncio.create_task(self._begin(invitation, hello))
+            self._beginning[invitation.talk] = beginning
+            beginning.add_done_callback(lambda _: self._beginning.pop(invitation.talk))
+        return await asyncio.shield(beginning)
+
+    async def _begin(self, invitation: Invitation, hello: Hello) -> Talk:
+        """The folder is made on a thread: disks take milliseconds, and other talks have packets to be read."""
         arm = self._arms[invitation.arm]
         seed = int.from_bytes(hashlib.sha256(invitation.talk.encode()).digest()[:4], "big")
         info = arm.stepper.info
@@ -206,7 +220,7 @@ class Live:
             invitation.talk, info.name, info.version, seed, datetime.now(UTC).isoformat(timespec="seconds"),
             hello.rate, info.sample_rate, info.frame, hello.settings,
         )  # fmt: skip
-        folder = TalkFolder(self.root / invitation.talk, record)
+        folder = await asyncio.to_thread(TalkFolder, self.root / invitation.talk, record)
         talk = Talk(folder, arm.stepper, invitation.rules, hello.packet, lambda: self._settle(invitation))
         arm.stepper.sit(talk.seat, seed)
         self._talks[invitation.talk] = talk
@@ -229,21 +243,26 @@ class Live:
         self._invited.pop(invitation.talk, None)
         self._endings[invitation.talk] = talk.ended
         self.leave(invitation)
-        log.info("talk %s: %s, %s", invitation.talk, *talk.ended)
+        log.info("talk %s: %s, %s", invitation.talk, talk.ended.outcome, talk.ended.whole)
         self._hand_on(invitation.talk, self._finish, talk, invitation.talk)
 
     def _hand_on(self, talk_id: str, work: Callable[..., None], *what: object) -> None:
         """Do what comes after a talk's end on another thread."""
         task = asyncio.ensure_future(asyncio.to_thread(work, *what))
         self._closing[talk_id] = task
-        task.add_done_callback(lambda _: self._forget(talk_id))
+        task.add_done_callback(lambda _: self._closing.pop(talk_id))
 
     def _finish(self, talk: Talk, talk_id: str) -> None:
+        """Close a talk's folder; if that fails (a full disk), again until it works or the server ends."""
         try:
             talk.finish()
-            self._announce(talk_id)
-        except (StoreError, OSError) as error:  # the next start of the server closes it
-            log.error("talk %s could not be closed: %s", talk_id, error)
+        except (StoreError, OSError) as error:
+            log.error("talk %s could not be closed, and is tried again: %s", talk_id, error)
+            again = partial(self._hand_on, talk_id, self._finish, talk, talk_id)
+            self._loop.call_soon_threadsafe(self._loop.call_later, AGAIN, again)
+            return
+        self._announce(talk_id)
+        self._loop.call_soon_threadsafe(self._endings.pop, talk_id, None)
 
     def _announce(self, talk_id: str) -> None:
         with self._one_by_one:
@@ -251,10 +270,6 @@ class Live:
                 self._on_closed(self.root / talk_id)
             except Exception:  # the caller's fault is no fault of the next talk
                 log.exception("what should follow talk %s failed", talk_id)
-
-    def _forget(self, talk_id: str) -> None:
-        del self._closing[talk_id]
-        self._endings.pop(talk_id, None)
 
     # --- for the steppers ---
 

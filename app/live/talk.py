@@ -40,17 +40,16 @@ class Rules(NamedTuple):
     kinds: tuple[str, ...] = ()  # of moments that may be marked
 
 
-SYSTEM_FAILED, NOT_KEPT = WITH_DETAILS = ("the system failed", "the talk cannot be kept")
-
-
 class Ending(NamedTuple):
+    """How a talk ended. The reason is for everybody; the detail may name the system or a folder and is no page's."""
+
     outcome: Outcome
     reason: str
+    detail: str = ""
 
     @property
-    def told(self) -> str:
-        """The reason as a page may know it: without what may name the system or a folder."""
-        return next((plain for plain in WITH_DETAILS if self.reason.startswith(plain)), self.reason)
+    def whole(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class Line(Protocol):
@@ -219,7 +218,7 @@ class Talk:
         try:
             self._took(done)
         except StoreError as error:
-            self.end("voided", f"{NOT_KEPT}: {error}")
+            self.end("voided", "the talk cannot be kept", str(error))
 
     def _took(self, done: Done) -> None:
         if isinstance(done.step, TalkEnded):
@@ -227,7 +226,7 @@ class Talk:
         elif isinstance(done.step, Exception):
             error = done.step
             why = str(error) if isinstance(error, DuologueError) else f"{type(error).__name__}: {error}"
-            self.end("voided", f"{SYSTEM_FAILED}: {why}")
+            self.end("voided", "the system failed", why)
         else:
             self._say(done, done.step)
 
@@ -253,12 +252,12 @@ class Talk:
 
     # --- the end ---
 
-    def end(self, outcome: Outcome, reason: str) -> None:
+    def end(self, outcome: Outcome, reason: str, detail: str = "") -> None:
         """Nothing is recorded from here on; the first ending counts."""
         if self.ended is None:
-            self.ended = Ending(outcome, reason)
+            self.ended = Ending(outcome, reason, detail)
             with suppress(StoreError):  # a full disk is a reason to end, not to fail
-                self._log(events.Ended(self.samples, reason))
+                self._log(events.Ended(self.samples, self.ended.whole))
             self._stepper.leave(self.seat)
             if self.line is not None:
                 self.line.hang_up(self.ended)
@@ -272,6 +271,7 @@ class Talk:
             self._folder.talk,
             status=ending.outcome,
             reason=ending.reason,
+            detail=ending.detail,
             pacing=_pacing(self._late, self._steps),
             lag_p50=middle,
             lag_max=most,

@@ -4,10 +4,14 @@ A token names a talk and the number of the connection it is for, and nothing els
 the server alone. It is spent when the first sound of its connection arrives; by then the page holds the next one.
 So a token that was seen on the way is of no use, and a page that lost the answer can try again. A right has one
 spelling: a token that decodes to the same bytes in other letters is refused like a forged one.
+
+The age of a token is the wall clock's, which may jump. So age closes only talks that have not begun, for which a page
+gets another token; and a token from the future is as good as new.
 """
 
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,16 +40,23 @@ class Signer:
         return self._signer.dumps([right.talk, right.connection])
 
     def read(self, token: str) -> Pass:
-        """What a token says; TokenRefused if we did not sign it, or too long ago."""
+        """What a token says; TokenRefused if we did not sign it."""
+        return self._read(token)[0]
+
+    def refuse_old(self, token: str) -> None:
+        """TokenRefused if we signed a token too long ago."""
+        if self._read(token)[1] > self._max_age:
+            raise TokenRefused("this link has expired; ask for a new one")
+
+    def _read(self, token: str) -> tuple[Pass, float]:
+        """What a token says, and its age in seconds."""
         try:
             if not _is_canonical(token):
                 raise itsdangerous.BadSignature("not as we write it")
-            talk, connection = self._signer.loads(token, max_age=self._max_age)
-        except itsdangerous.SignatureExpired as error:
-            raise TokenRefused("this link has expired; ask for a new one") from error
+            (talk, connection), at = self._signer.loads(token, return_timestamp=True)
         except (itsdangerous.BadData, ValueError, TypeError) as error:
             raise TokenRefused("this link is not one of ours") from error
-        return Pass(talk, connection)
+        return Pass(talk, connection), time.time() - at.timestamp()
 
 
 def _is_canonical(token: str) -> bool:

@@ -6,12 +6,15 @@ to the database as an argon2 hash only.
 """
 
 import secrets
+import time
+from typing import NamedTuple
 
 import argon2
 import itsdangerous
 from fastapi import Request, Response
 
 from app.live.tokens import is_talk_id
+from app.study.config import Role
 from protocols.errors import InputError
 
 RATER, RESEARCHER = "rater", "researcher"  # cookies
@@ -19,6 +22,13 @@ RATER_AGE = 30 * 86_400  # seconds
 RESEARCHER_AGE = 12 * 3_600
 OPEN = "open"  # what the study's own link says
 PREVIEW = "preview"
+
+
+class Link(NamedTuple):
+    """What a link opens: a personal invitation by its id, or what `OPEN` and `PREVIEW` mean; and as whom."""
+
+    invitation: str
+    role: Role = "talker"
 
 
 class Keys:
@@ -32,17 +42,17 @@ class Keys:
             for what in (RATER, RESEARCHER, "link")
         }
 
-    def link(self, invitation: str) -> str:
-        """The text of a link: an invitation's id, `OPEN` or `PREVIEW`, and nothing of the study."""
-        return self._signers["link"].dumps(invitation)
+    def link(self, invitation: str, role: Role = "talker") -> str:
+        """The text of a link, which says nothing of the study."""
+        return self._signers["link"].dumps(invitation if role == "talker" else [invitation, role])
 
-    def read_link(self, text: str) -> str:
+    def read_link(self, text: str) -> Link:
         """InputError for what we did not sign."""
         try:
             said = self._signers["link"].loads(text)
         except itsdangerous.BadData as error:
             raise InputError("this link is not one of ours; please check that it is whole") from error
-        return str(said)
+        return Link(*said) if isinstance(said, list) else Link(str(said))
 
     def remember(self, response: Response, who: str, name: str) -> None:
         """Let a browser be somebody from now on."""
@@ -52,13 +62,14 @@ class Keys:
         )
 
     def who(self, request: Request, who: str) -> str | None:
-        """Whom a browser was let be; None if nobody, or too long ago."""
+        """Whom a browser was let be; None if nobody, or too long ago. A clock that was set back makes nobody forgotten:
+        a cookie from the future is as good as new."""
         try:
-            age = RATER_AGE if who == RATER else RESEARCHER_AGE
-            name = self._signers[who].loads(request.cookies.get(who, ""), max_age=age)
+            name, at = self._signers[who].loads(request.cookies.get(who, ""), return_timestamp=True)
         except itsdangerous.BadData:
             return None
-        return name if isinstance(name, str) else None
+        old = time.time() - at.timestamp() > (RATER_AGE if who == RATER else RESEARCHER_AGE)
+        return name if isinstance(name, str) and not old else None
 
 
 def new_password() -> str:

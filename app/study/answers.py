@@ -7,12 +7,12 @@ submission are one transaction.
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.study.config import Study
+from app.study.config import Role, Study
 from app.study.raters import now
 from app.study.scales import Question
 from app.study.tables import RaterRow, RatingRow, SubmissionRow
@@ -24,6 +24,7 @@ PREFERENCE = "preference"
 INSTRUCTION = "instruction"
 GUESS = "guess"
 LONGEST = 4_000  # letters of a comment
+Stage = Literal["talker", "sound", "transcript"]
 STRENGTHS = range(-3, 4)  # the first talk is much better ... the second is
 
 
@@ -53,10 +54,10 @@ class Incomplete(InputError):
         self.missing = tuple(missing)
 
 
-def asked(study: Study, scenario: str | None) -> list[Question]:
-    """The questions after a talk under a scenario."""
+def asked(study: Study, scenario: str | None, role: Role = "talker") -> list[Question]:
+    """The questions about a talk under a scenario."""
     unsafe = any(one.unsafe for one in study.scenarios if one.id == scenario)
-    return [question for question in study.all_questions if unsafe or not question.unsafe_only]
+    return [question for question in study.questions_for(role) if unsafe or not question.unsafe_only]
 
 
 def instruction(questions: Sequence[Question]) -> Question:
@@ -109,8 +110,11 @@ def read_guess(data: Mapping[str, str]) -> list[Answer]:
     return [Answer(GUESS, int(given))]
 
 
-def submit(session: Session, rater: RaterRow, form: Form, talks: Sequence[str], answers: Iterable[Answer]) -> bool:
-    """Store a form; False if it is there already, and nothing is stored."""
+def submit(
+    session: Session, rater: RaterRow, form: Form, talks: Sequence[str], answers: Iterable[Answer],
+    stage: Stage = "talker",
+) -> bool:  # fmt: skip
+    """Store a form; False if it is there already, and nothing is stored. `stage`: how the rater met the talks."""
     known = session.scalar(
         select(SubmissionRow).where(SubmissionRow.rater_id == rater.id, SubmissionRow.form == form.name)
     )
@@ -122,7 +126,7 @@ def submit(session: Session, rater: RaterRow, form: Form, talks: Sequence[str], 
     session.add(submission)
     session.flush()
     for one in answers:
-        session.add(_row(rater, talks, one, submission.id))
+        session.add(_row(rater, talks, one, submission.id, stage))
     session.flush()
     return True
 
@@ -141,9 +145,9 @@ def amend(session: Session, old: RatingRow, answer: int | None, reason: str | No
     return row
 
 
-def _row(rater: RaterRow, talks: Sequence[str], one: Answer, submission: int) -> RatingRow:
+def _row(rater: RaterRow, talks: Sequence[str], one: Answer, submission: int, stage: Stage) -> RatingRow:
     return RatingRow(
-        id=secrets.token_hex(12), rater_id=rater.id, submission_id=submission, stage="talker", talk_id=talks[0],
+        id=secrets.token_hex(12), rater_id=rater.id, submission_id=submission, stage=stage, talk_id=talks[0],
         other_id=talks[1] if len(talks) > 1 else None, question=one.question, answer=one.answer, reason=one.reason,
         choices=one.choices, at=now(),
     )  # fmt: skip

@@ -15,16 +15,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from app.study.config import Study
+from app.study.config import Role, Study
 
-Kind = Literal["talk", "trap"]
+Kind = Literal["talk", "trap", "review"]
 
 
 class Slot(NamedTuple):
     """One talk of a plan."""
 
     kind: Kind
-    arm: str
+    arm: str  # "" where it is nobody's business: a finished talk that is reviewed
     scenario: str
     duration: float  # seconds
     round: int  # talks of one round are compared; a trap stands in the round before which it comes
@@ -34,11 +34,12 @@ class Plan(NamedTuple):
     """All talks of one rater, in order."""
 
     slots: tuple[Slot, ...]
+    role: Role = "talker"
 
     def pair(self, index: int) -> tuple[int, int] | None:
         """The two slots of the pair that ends with a slot; None if none does."""
         slot = self.slots[index]
-        if slot.kind == "trap":
+        if slot.kind != "talk":
             return None
         same = [i for i, other in enumerate(self.slots) if (other.kind, other.round) == ("talk", slot.round)]
         return (same[0], same[1]) if len(same) == 2 and same[1] == index else None

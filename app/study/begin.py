@@ -19,7 +19,8 @@ Status = Literal["open", "paused", "closed"]
 
 
 def begin(session: Session, study: Study) -> StudyRow:
-    """The study's row: new, or the one that is there. InputError if raters have met another form of it."""
+    """The study's row: new, or the one that is there. InputError if raters have met another form of it; the second
+    stage is met by its own raters alone."""
     row = session.scalar(select(StudyRow).where(StudyRow.name == study.name))
     config = study.model_dump(mode="json")
     if row is None:
@@ -28,10 +29,14 @@ def begin(session: Session, study: Study) -> StudyRow:
         session.add(row)
         session.flush()
     elif row.digest != study.digest:
-        met = session.scalar(select(RaterRow.id).where(RaterRow.study_id == row.id, RaterRow.source != "preview"))
-        if met is not None:
-            changed = ", ".join(sorted(key for key in config if config[key] != row.config.get(key)))
-            raise InputError(f"{study.name} has raters, and {changed} changed since; give the new study another name")
+        before = study_of(row).model_dump(mode="json")  # with today's defaults
+        changed = sorted(key for key in config if config[key] != before[key])
+        met = select(RaterRow.id).where(RaterRow.study_id == row.id, RaterRow.source != "preview")
+        met = met.where(RaterRow.role == "second") if changed == ["second_stage"] else met
+        if changed and session.scalar(met.limit(1)) is not None:
+            raise InputError(
+                f"{study.name} has raters, and {', '.join(changed)} changed since; give the new study another name"
+            )
         row.digest, row.preregistered, row.config = study.digest, study.preregistered, config
     _arms(session, row, study)
     return row

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.live.away import here
 from app.live.folder import LiveTalk, read_talk
 from app.live.page import MOMENTS, Moment, call_settings
 from app.live.server import Live
@@ -161,6 +162,6 @@ def _sound(folder: Path, talk: LiveTalk) -> _Sound:
         return _Sound(0.0, None, "nothing was recorded")
     from eval.activity import SileroActivity
 
-    sound = read_sound(folder / talk.heard.path)
+    sound = read_sound(here(folder / talk.heard.path))
     spans = SileroActivity().spans(sound.samples[1], sound.sample_rate)
     return _Sound(talk.heard.duration, sum(span.duration for span in spans), None)

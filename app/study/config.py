@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.study.scales import Name, Question, Strict, Words, preset
+from app.study.scales import Name, Question, Strict, Words, observed, preset
 from protocols.errors import InputError
 
 Seconds = Annotated[float, Field(gt=0, le=3_600, strict=False)]
 Design = Literal["paired", "between"]
 Flag = Literal["pay", "use"]
+Role = Literal["talker", "second"]  # who talks, and who rates finished talks of others
+Mode = Literal["sound", "transcript"]  # how the latter meet them
 
 
 class Arm(Strict):
@@ -82,6 +84,19 @@ class Echo(Rule):
     limit: float = Field(default=-30.0, le=0, strict=False)  # dB
 
 
+class SecondStage(Strict):
+    """People who rate finished talks. A talk is given out once it counts and its words are written down."""
+
+    modes: tuple[Mode, ...] = Field(default=("sound",), min_length=1, max_length=2, strict=False)
+    per_talk: int = Field(default=3, ge=1, le=100)  # raters in each mode
+    per_rater: int = Field(default=8, ge=1, le=100)  # talks, all in one mode
+    scales: tuple[str, ...] | None = Field(default=None, strict=False)  # None: the study's, as an onlooker reads them
+    questions: tuple[Question, ...] = Field(default=(), strict=False)
+    consent: Words
+    welcome: str = ""
+    comprehension: tuple[Check, ...] = Field(default=(), max_length=10, strict=False)
+
+
 class Quality(Strict):
     """Rules; None: not applied. Units: seconds, except echo (dB) and straight_lining (forms)."""
 
@@ -93,6 +108,7 @@ class Quality(Strict):
     too_fast: Limit | None = Limit(limit=5.0)  # for a form
     lag: Limit | None = Limit(limit=0.5)  # median of a talk
     echo: Echo | None = Echo()
+    played: Limit | None = Limit(limit=0.8)  # share of a talk that a rater of the second stage must have played
 
 
 class Preregistration(Strict):
@@ -144,15 +160,17 @@ class Study(Strict):
     processing: bool = True  # the browser's echo cancellation, noise suppression and gain control, for all arms
     open: bool = True  # whoever has the study's link may take part; otherwise only those with an invitation
     quality: Quality = Quality()
+    second_stage: SecondStage | None = None
     preregistration: Preregistration | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         try:
-            asked = self.all_questions
+            asked, shown = self.all_questions, self.questions_for("second")
         except InputError as error:
             raise ValueError(str(error)) from error
-        for what, ids in (("question", [q.id for q in asked]), ("scenario", [s.id for s in self.scenarios])):
+        for what, ids in (("question", [q.id for q in asked]), ("scenario", [s.id for s in self.scenarios]),
+                          ("question of second_stage", [q.id for q in shown])):  # fmt: skip
             twice = [name for name, n in Counter(ids).items() if n > 1]
             if twice:
                 raise ValueError(f"{what} {twice[0]!r} is there twice")
@@ -185,6 +203,22 @@ class Study(Strict):
     def all_questions(self) -> tuple[Question, ...]:
         """Those of the shipped sets, then the study's own."""
         return (*(q for name in self.scales for q in preset(name)), *self.questions)
+
+    def questions_for(self, role: Role) -> tuple[Question, ...]:
+        """What is asked of a talk: of who held it, or of who hears or reads it."""
+        if role == "talker":
+            return self.all_questions
+        if self.second_stage is None:
+            return ()
+        names, own = self.second_stage.scales, self.second_stage.questions
+        return (*(q for name in (map(observed, self.scales) if names is None else names) for q in preset(name)),
+                *(self.questions if names is None and not own else own))  # fmt: skip
+
+    def checks_for(self, role: Role) -> tuple[Check, ...]:
+        """The comprehension check."""
+        if role == "talker":
+            return self.comprehension
+        return self.second_stage.comprehension if self.second_stage else ()
 
     def decoding_of(self, arm: str) -> dict[str, float]:
         return {**self.decoding, **self.arms[arm].decoding}

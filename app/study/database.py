@@ -83,11 +83,21 @@ def migrate(engine: Engine) -> None:
 
 def _engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        engine = create_engine(url, pool_pre_ping=True)
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", _limit_waiting)
+        return engine
     engine = create_engine(url, connect_args={"timeout": PATIENCE, "check_same_thread": False})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _limit_waiting(connection: Any, record: Any) -> None:
+    """PostgreSQL waits for a lock for ever unless told not to."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {round(1e3 * PATIENCE)}")
+    connection.commit()
 
 
 def _prepare(connection: Any, record: Any) -> None:

@@ -5,17 +5,20 @@ form that is there already is no error: the page is behind, and goes on.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from sqlalchemy.orm import Session
 
 from app.study import answers, raters, talks
-from app.study.access import OPEN, PREVIEW, Keys, is_form_key
+from app.study.access import OPEN, PREVIEW, Keys, Link, is_form_key
 from app.study.answers import Form
-from app.study.config import Study
+from app.study.config import Mode, Study
 from app.study.database import Database
-from app.study.journey import TRIES, Step, next_step
+from app.study.journey import FORMS, TRIES, Step, next_step
 from app.study.raters import NotInvited, Panel
+from app.study.second import reviews
+from app.study.second.replay import keep_review, replay, sound_of
 from app.study.tables import RaterRow
 from app.study.views import Where, questions_of, show
 from protocols.errors import InputError
@@ -33,37 +36,52 @@ class Behind(InputError):
 
 
 class Desk:
-    def __init__(self, study: Study, db: Database, keys: Keys) -> None:
-        self.study, self.db, self._keys = study, db, keys
+    def __init__(self, study: Study, db: Database, keys: Keys, root: Path) -> None:
+        """`root`: the folder of the talks."""
+        self.study, self.db, self._keys, self._root = study, db, keys, root
 
     # --- coming in ---
 
     def welcome(self, link: str, parameters: Mapping[str, str], known: str | None) -> str | None:
         """The page of consent for a link; None if this browser is in already. Nobody is stored by looking."""
-        panel = self._panel(parameters) if not link else None
-        invitation = self._invitation(link) if panel is None else None
+        panel = self._panel(parameters)
+        entry = self._entry(link) if link or panel is None else Link(OPEN)
+        panel = panel if entry.invitation == OPEN else None
         if panel is not None and panel.session == "":
             return show("message", self.study, heading=self.study.title, text="This is a preview. Accept the task, "
                         "then open it again to take part.")  # fmt: skip
-        if known is not None and invitation != PREVIEW and self._is_same(known, panel, invitation):
+        if known is not None and entry.invitation != PREVIEW and self._is_same(known, panel, entry):
             return None
         sent = {"link": link, "panel": panel._asdict() if panel else None}
-        return show("consent", self.study, form="consent", sent=sent, rater="")
+        return show("consent", self.study, form="consent", sent=sent, rater="", role=entry.role)
 
-    def _invitation(self, link: str) -> str:
-        said = self._keys.read_link(link)
-        if said == OPEN and not self.study.open:
+    def is_second(self, link: str) -> bool:
+        """Whether a link is for those who rate finished talks: they need no microphone."""
+        try:
+            return self._keys.read_link(link).role == "second"
+        except InputError:
+            return False
+
+    def _entry(self, link: str) -> Link:
+        entry = self._keys.read_link(link)
+        if entry.invitation == OPEN and not self.study.open:
             raise NotInvited("this study is open to people with a personal invitation only")
-        return said
+        return entry
 
-    def _is_same(self, known: str, panel: Panel | None, invitation: str | None) -> bool:
+    def _is_same(self, known: str, panel: Panel | None, entry: Link) -> bool:
+        """Whether a browser is in already as whom a link means. NotInvited for a talker at the others' open link."""
         with self.db.read() as session:
             rater = session.get(RaterRow, known)
-            if rater is None:
+            if rater is None or rater.status == "forgotten":
                 return False
             if panel is not None:
                 return (rater.source, rater.external_id) == (panel.source, panel.person)
-            return invitation == OPEN or raters.owner_of(session, invitation) == known
+            if entry.invitation != OPEN:
+                return raters.owner_of(session, entry.invitation) == known
+            if rater.role != entry.role:
+                raise NotInvited("this browser has taken part in the study in another way already; for another person, "
+                                 "please ask for a personal link")  # fmt: skip
+            return True
 
     def _panel(self, said: Mapping[str, str]) -> Panel | None:
         """Who a panel says has come; a session of "" is a look before accepting."""
@@ -90,14 +108,22 @@ class Desk:
             return rater.id
 
     def _enter(self, session: Session, said: Mapping[str, Any]) -> RaterRow:
-        panel = said.get("panel")
+        rater = self._entered(session, said)
+        if rater.role == "second" and not rater.reviews:
+            reviews.give(session, self.study, rater, self._root)
+            session.refresh(rater, ["reviews"])
+        return rater
+
+    def _entered(self, session: Session, said: Mapping[str, Any]) -> RaterRow:
+        panel, link = said.get("panel"), str(said.get("link", ""))
         if isinstance(panel, dict) and panel.get("source") in ("prolific", "mturk") and panel.get("session"):
             who = Panel(panel["source"], _short(str(panel.get("person"))), _short(str(panel["session"])))
-            return raters.join(session, self.study, who.source, who)
-        invitation = self._invitation(str(said.get("link", "")))
-        if invitation in (OPEN, PREVIEW):
-            return raters.join(session, self.study, "link" if invitation == OPEN else "preview")
-        return raters.accept(session, self.study, invitation)
+            return raters.join(session, self.study, who.source, who, self._entry(link).role if link else "talker")
+        entry = self._entry(link)
+        if entry.invitation in (OPEN, PREVIEW):
+            source: raters.Source = "link" if entry.invitation == OPEN else "preview"
+            return raters.join(session, self.study, source, role=entry.role)
+        return raters.accept(session, self.study, entry.invitation, entry.role)
 
     # --- on the way ---
 
@@ -115,7 +141,18 @@ class Desk:
                 raters.leave(session, rater, "technical")
             elif where.step.why == "comprehension":
                 raters.leave(session, rater, "failed")
-            return where._replace(code=rater.code, going=going)
+            where = where._replace(code=rater.code, going=going)
+            mode = _mode(rater, where.step)
+        return where if mode is None else where._replace(replay=replay(self._root / where.step.talks[0], mode))
+
+    def sound(self, rater_id: str, slot: int) -> Path:
+        """The recording that a rater of the second stage is to hear now. InputError for every other."""
+        with self.db.read() as session:
+            rater = raters.rater_of(session, rater_id)
+            step = self._where(session, rater).step
+            if step.slot != slot or _mode(rater, step) != "sound":
+                raise InputError("there is nothing to be heard here now")
+        return sound_of(self._root / step.talks[0])
 
     def _where(self, session: Session, rater: RaterRow) -> Where:
         plan, progress = raters.plan_for(self.study, rater), raters.progress_of(session, rater)
@@ -129,14 +166,14 @@ class Desk:
             where = self._where(session, rater)
             if kind == "problem":
                 return self._problem(session, rater, where.step, said)
-            if kind in ("rate", "compare", "guess"):
+            if kind in FORMS:
                 self._form(session, rater, where, said)
             elif kind != where.step.kind:
                 raise Behind("this page is behind; please load it anew")
             elif kind == "devices":
                 self._devices(session, rater, said)
             elif kind == "comprehension":
-                right = [str(check.right) for check in self.study.comprehension]
+                right = [str(check.right) for check in self.study.checks_for(where.plan.role)]
                 given = [str(said.get("answers", {}).get(f"check{k}", "")) for k in range(len(right))]
                 if "" in given:
                     raise answers.Incomplete([f"check{k}" for k, one in enumerate(given) if one == ""])
@@ -177,12 +214,15 @@ class Desk:
         known = isinstance(seconds, int | float) and 0 <= seconds <= LONGEST
         form = Form(name, str(said["key"]), float(seconds) if known and seconds is not None else None,
                     str(said.get("comment") or "")[: answers.LONGEST])  # fmt: skip
-        answers.submit(session, rater, form, step.talks, self._read(where, said))
-
-    def _read(self, where: Where, said: Mapping[str, Any]) -> list[answers.Answer]:
         given = said.get("answers")
         data = {str(k): str(v) for k, v in given.items()} if isinstance(given, dict) else {}
-        if where.step.kind == "rate":
+        found, mode = self._read(where, said, data), _mode(rater, step)
+        if mode is not None:
+            keep_review(session, rater, self._root / step.talks[0], mode, data, self.study.moments)
+        answers.submit(session, rater, form, step.talks, found, mode or "talker")
+
+    def _read(self, where: Where, said: Mapping[str, Any], data: Mapping[str, str]) -> list[answers.Answer]:
+        if where.step.kind in ("rate", "review"):
             return answers.read_levels(questions_of(where), data)
         if where.step.kind == "compare":
             chosen = said.get("choices")
@@ -190,6 +230,13 @@ class Desk:
                 self.study, data, [str(c) for c in chosen] if isinstance(chosen, list) else []
             )
         return answers.read_guess(data)
+
+
+def _mode(rater: RaterRow, step: Step) -> Mode | None:
+    """How a rater meets the talk that is to be reviewed now; None if none is."""
+    if step.kind != "review":
+        return None
+    return next(cast(Mode, one.mode) for one in rater.reviews if one.talk_id == step.talks[0])
 
 
 def _short(text: str) -> str:

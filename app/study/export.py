@@ -4,7 +4,10 @@
     ratings.csv                every rating with its talk's arm and whether it counts; also .parquet
     preferences.csv            how much better which arm was, and why
     guesses.csv  marks.csv  raters.csv  flags.csv  exclusions.csv
+    second-sound/, second-transcript/   ratings.jsonl, talks.csv, study.json of those who rated finished talks by ear or
+                               by eye; apart, because they answer other words, and several rate one talk
     study.json                 the study as it began, its hash and that of its preregistration
+    runs/ARM/                  the talks that count as runs for `duologue score`, `compare` and `pairs` (see `runs`)
     sound/                     talks as heard and as modelled (FLAC), by talk
     manifest.json              SHA-256 of all of these
 
@@ -20,12 +23,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.live.away import here
 from app.live.folder import read_talk
 from app.study.answers import GUESS, INSTRUCTION, PREFERENCE
 from app.study.config import Study
 from app.study.database import Database
 from app.study.people import Judged, arm_names, judged
-from app.study.tables import RatingRow, TalkRow
+from app.study.tables import MarkRow, RatingRow, TalkRow
 from protocols.base import to_json
 from protocols.errors import InputError, StoreError
 from protocols.records import Rating
@@ -34,7 +38,9 @@ Row = Mapping[str, Any]
 NEEDED = {"talks": ["talk", "arm", "scenario", "duration"]}  # columns, also of a study that nobody has talked in
 
 
-def export(study: Study, db: Database, talks: Path, out: Path, sound: bool = True, parquet: bool = False) -> Path:
+def export(
+    study: Study, db: Database, talks: Path, out: Path, sound: bool = True, parquet: bool = False, runs: bool = False
+) -> Path:  # fmt: skip
     """Write everything into a new folder; it appears whole or not at all. `talks`: the folder of the live talks."""
     if out.exists():
         raise InputError(f"{out} is there already; give another --out")
@@ -42,9 +48,16 @@ def export(study: Study, db: Database, talks: Path, out: Path, sound: bool = Tru
     shutil.rmtree(part, ignore_errors=True)
     with db.read() as session:
         people, arms = judged(session, study), arm_names(session, study)
+        second = judged(session, study, "second")
     try:
         part.mkdir(parents=True)
-        _write(study, people, arms, part, parquet)
+        _write(study, people, second, arms, part, parquet)
+        for stage in ("sound", "transcript"):
+            _write_second(study, people, second, arms, stage, part / f"second-{stage}")
+        if runs:
+            from app.study.runs import write_runs
+
+            write_runs(study, people, second, arms, talks, part / "runs")
         if sound:
             _copy_sound(people, talks, part / "sound")
         _manifest(study, part)
@@ -55,26 +68,50 @@ def export(study: Study, db: Database, talks: Path, out: Path, sound: bool = Tru
     return out
 
 
-def _write(study: Study, people: Sequence[Judged], arms: Mapping[str, str], out: Path, parquet: bool) -> None:
-    ratings = [row for one in people for row in _ratings(study, one, arms)]
+def _write(
+    study: Study, people: Sequence[Judged], second: Sequence[Judged], arms: Mapping[str, str], out: Path, parquet: bool
+) -> None:  # fmt: skip
+    everybody = [*people, *second]
+    ratings = [row for one in everybody for row in _ratings(study, one, arms)]
     tables: dict[str, list[Row]] = {
         "talks": _talks(study, people, arms),
         "ratings": ratings,
         "preferences": [row for row in ratings if row["question"] == PREFERENCE],
         "guesses": [{**row, "asked_about": study.blinding.arm if study.blinding else None}
                     for row in ratings if row["question"] == GUESS],
-        "marks": [{"talk": t.id, "rater": one.rater.id, "arm": arms[t.arm or ""], "kind": m.kind, "at": m.at,
-                   "sample": m.sample} for one in people for t in one.person.talks for m in t.marks],
-        "raters": [_rater(one) for one in people],
-        "flags": [{**f._asdict(), "costs": " ".join(f.costs)} for one in people for f in one.findings],
-        "exclusions": _exclusions(people),
+        "marks": [_mark(t, m, arms) for one in people for t in one.person.talks for m in t.marks],
+        "raters": [_rater(one) for one in everybody],
+        "flags": [{**f._asdict(), "costs": " ".join(f.costs)} for one in everybody for f in one.findings],
+        "exclusions": _exclusions(everybody),
     }  # fmt: skip
     for name, rows in tables.items():
         _csv(out / f"{name}.csv", rows)
         if parquet:
             _parquet(out / f"{name}.parquet", rows)
-    lines = [to_json(_record(study, one, r)) for one in people for r in one.person.ratings if _counts(one, r)]
-    (out / "ratings.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    _records(out, [_record(study, one, r) for one in people for r in one.person.ratings if _counts(one, r)])
+    _study(study, out)
+
+
+def _write_second(
+    study: Study, people: Sequence[Judged], second: Sequence[Judged], arms: Mapping[str, str], stage: str, out: Path
+) -> None:  # fmt: skip
+    """What those who met finished talks in one way said; nothing if nobody did."""
+    talks = [row for row in _talks(study, people, arms) if row["use"]]
+    kept = {row["talk"] for row in talks}
+    found = [_record(study, one, r) for one in second for r in one.person.ratings
+             if r.stage == stage and r.talk_id in kept and _counts(one, r)]  # fmt: skip
+    if found:
+        out.mkdir()
+        _csv(out / "talks.csv", talks)
+        _records(out, found)
+        _study(study, out)
+
+
+def _records(out: Path, found: Iterable[Rating]) -> None:
+    (out / "ratings.jsonl").write_bytes(b"".join(to_json(one) + b"\n" for one in found))
+
+
+def _study(study: Study, out: Path) -> None:
     whole = {"study": study.model_dump(mode="json"), "sha256": study.digest, "preregistered": study.preregistered}
     (out / "study.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -127,8 +164,13 @@ def _record(study: Study, one: Judged, rating: RatingRow) -> Rating:
 
 def _rater(one: Judged) -> Row:
     rater = one.rater
-    return {"rater": rater.id, "source": rater.source, "status": rater.status, "cell": rater.cell,
+    return {"rater": rater.id, "role": rater.role, "source": rater.source, "status": rater.status, "cell": rater.cell,
             "pay": one.has("pay"), "use": one.has("use"), "code": rater.code, "joined": rater.created_at}  # fmt: skip
+
+
+def _mark(talk: TalkRow, mark: MarkRow, arms: Mapping[str, str]) -> Row:
+    return {"talk": talk.id, "rater": mark.rater_id, "arm": arms[talk.arm or ""], "kind": mark.kind, "at": mark.at,
+            "sample": mark.sample, "stage": "talker" if mark.rater_id == talk.rater_id else "second"}  # fmt: skip
 
 
 def _exclusions(people: Sequence[Judged]) -> list[Row]:
@@ -166,7 +208,7 @@ def _copy_sound(people: Sequence[Judged], talks: Path, out: Path) -> None:
             for recording in (record.heard, record.modelled):
                 if recording is not None:
                     (out / talk.id).mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(talks / talk.id / recording.path, out / talk.id / recording.path)
+                    shutil.copyfile(here(talks / talk.id / recording.path), out / talk.id / recording.path)
 
 
 def _manifest(study: Study, out: Path) -> None:

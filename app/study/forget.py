@@ -11,8 +11,9 @@ from typing import NamedTuple
 from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from app.live.away import delete as delete_away
 from app.study.database import Database
-from app.study.tables import FactRow, InvitationRow, MarkRow, RaterRow, RatingRow, SubmissionRow, TalkRow
+from app.study.tables import FactRow, InvitationRow, MarkRow, RaterRow, RatingRow, ReviewRow, SubmissionRow, TalkRow
 from protocols.errors import InputError, StoreError
 
 
@@ -43,6 +44,7 @@ def forget(db: Database, talks: Path, rater_id: str) -> Forgotten:
 
 
 def _delete_sound(folder: Path) -> None:
+    delete_away(folder)
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:
@@ -60,6 +62,7 @@ def _delete_rows(session: Session, rater_id: str, held: list[str]) -> int:
         corrected = select(RatingRow.amends).where(RatingRow.amends.is_not(None))
         session.execute(delete(RatingRow).where(RatingRow.id.in_(found), RatingRow.id.not_in(corrected)))
         found = session.scalars(select(RatingRow.id).where(about)).all()
+    session.execute(delete(ReviewRow).where(or_(ReviewRow.rater_id == rater_id, ReviewRow.talk_id.in_(held))))
     session.execute(delete(MarkRow).where(or_(MarkRow.rater_id == rater_id, MarkRow.talk_id.in_(held))))
     for table in (TalkRow, SubmissionRow, FactRow):
         session.execute(delete(table).where(table.rater_id == rater_id))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from fastapi import FastAPI
 from sqlalchemy.orm import Session
 
+from app.live.away import Mover
 from app.live.page import live_app
 from app.live.server import Live, Options
 from app.live.tokens import key_in
@@ -21,7 +22,7 @@ from app.study import raters, talks
 from app.study.access import OPEN, PREVIEW, Keys, hash_password, new_password
 from app.study.begin import begin, met_version
 from app.study.calls import LATE, PRACTICE_ARM, Calls
-from app.study.config import Study
+from app.study.config import Role, Study
 from app.study.database import Database, open_database, sqlite_url
 from app.study.desk import Desk
 from app.study.guard import Guard
@@ -42,20 +43,30 @@ class House(NamedTuple):
     calls: Calls
     keys: Keys
     password: str | None  # of the researcher, the first time it is made
+    mover: Mover | None = None
+
+    def close(self) -> None:
+        """End what runs beside the app."""
+        if self.mover is not None:
+            self.mover.stop()
+        self.db.close()
 
     def links(self, base: str, study: Study, preview: bool = False) -> dict[str, str]:
         """What to open for a rater and for the researcher."""
         joined = {"rater": OPEN} if study.open and not preview else {}
         joined |= {"preview": PREVIEW} if preview else {}
         found = {who: f"{base}/join/{self.keys.link(what)}" for who, what in joined.items()}
+        if study.second_stage is not None and study.open and not preview:
+            found["second stage"] = f"{base}/join/{self.keys.link(OPEN, 'second')}"
         return {**found, "researcher": f"{base}/researcher"}
 
 
 def build(
     study: Study, folder: Path, open_system: Open, options: Options | None = None, database: str | None = None,
-    secure: bool = False, new: bool = False,
+    secure: bool = False, new: bool = False, recordings: str | None = None,
 ) -> House:  # fmt: skip
-    """Everything but the network. `secure`: behind TLS; `new`: the researcher gets a new password."""
+    """Everything but the network. `secure`: behind TLS; `new`: the researcher gets a new password; `recordings`: a URL
+    of fsspec's where the sound of finished talks goes."""
     options = options or Options()
     db = open_database(database or sqlite_url(folder))
     keys = Keys(key_in(folder / "talks"), secure)
@@ -68,15 +79,24 @@ def build(
             row.password = hash_password(password)
     systems = _systems(study, codes, open_system, db)
     late: list[Calls] = []
-    live = Live(folder / "talks", systems, options, lambda path: late[0].on_closed(path))
+    mover = None if recordings is None else Mover(folder / "talks", recordings)
+
+    def closed(path: Path) -> None:
+        late[0].on_closed(path)
+        if mover is not None:
+            mover.look()
+
+    live = Live(folder / "talks", systems, options, closed)
     calls = Calls(study, db, live)
     late.append(calls)
     calls.catch_up()
+    if mover is not None:
+        mover.start()
     app = live_app(live)
-    add_routes(app, Desk(study, db, keys), calls, keys)
+    add_routes(app, Desk(study, db, keys, live.root), calls, keys)
     add_researcher(app, calls, keys)
     app.add_middleware(Guard, origins=options.origins, secure=secure)
-    return House(app, db, live, calls, keys, password)
+    return House(app, db, live, calls, keys, password, mover)
 
 
 def _systems(study: Study, codes: Mapping[str, str], open_system: Open, db: Database) -> dict[str, DuplexSystem]:
@@ -94,6 +114,8 @@ def _systems(study: Study, codes: Mapping[str, str], open_system: Open, db: Data
     return found
 
 
-def invite(session: Session, study: Study, keys: Keys, base: str, label: str | None = None) -> str:
+def invite(
+    session: Session, study: Study, keys: Keys, base: str, label: str | None = None, role: Role = "talker"
+) -> str:  # fmt: skip
     """A new personal link."""
-    return f"{base}/join/{keys.link(raters.invite(session, study, label))}"
+    return f"{base}/join/{keys.link(raters.invite(session, study, label), role)}"

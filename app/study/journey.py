@@ -14,7 +14,10 @@ from app.study.config import Study
 PRACTICE = -1  # slot of the practice talk
 TRIES = 2  # at the comprehension check
 
-Kind = Literal["consent", "devices", "comprehension", "practice", "talk", "rate", "compare", "guess", "finish", "out"]
+Kind = Literal[
+    "consent", "devices", "comprehension", "practice", "talk", "rate", "review", "compare", "guess", "finish", "out"
+]  # fmt: skip
+FORMS = ("rate", "review", "compare", "guess")
 Why = Literal["", "declined", "comprehension", "technical"]
 
 
@@ -55,7 +58,7 @@ class Step(NamedTuple):
     @property
     def form(self) -> str | None:
         """The form that ends this step; None if something else does."""
-        return "-".join([self.kind, *self.talks]) if self.kind in ("rate", "compare", "guess") else None
+        return "-".join([self.kind, *self.talks]) if self.kind in FORMS else None
 
 
 def next_step(study: Study, plan: Plan, progress: Progress) -> Step:
@@ -64,25 +67,26 @@ def next_step(study: Study, plan: Plan, progress: Progress) -> Step:
 
 
 def _steps(study: Study, plan: Plan, progress: Progress) -> Iterator[Step]:
-    """What is still to be done, and every form, in order."""
+    """What is still to be done, and every form, in order. Who reviews finished talks holds none: all are done."""
+    talks = plan.role == "talker"
     if progress.consent is not True:
         yield Step("out", why="declined") if progress.consent is False else Step("consent")
-    if not progress.devices:
+    if talks and not progress.devices:
         yield Step("devices")
-    if study.comprehension and not any(progress.tries):
+    if study.checks_for(plan.role) and not any(progress.tries):
         yield Step("comprehension") if len(progress.tries) < TRIES else Step("out", why="comprehension")
-    if study.practice is not None and progress.done(PRACTICE) is None:
+    if talks and study.practice is not None and progress.done(PRACTICE) is None:
         yield _talk("practice", PRACTICE, study, progress)
     for slot in range(len(plan.slots)):
         done = progress.done(slot)
         if done is None:
             yield _talk("talk", slot, study, progress)
             return
-        yield Step("rate", slot, (done.talk,))
-        if (talks := pair_of(plan, progress, slot)) is not None:
-            yield Step("compare", slot, talks)
-    if study.blinding is not None and (talks := guessed_about(study, plan, progress)):
-        yield Step("guess", None, talks)
+        yield Step("rate" if talks else "review", slot, (done.talk,))
+        if (pair := pair_of(plan, progress, slot)) is not None:
+            yield Step("compare", slot, pair)
+    if talks and study.blinding is not None and (last := guessed_about(study, plan, progress)):
+        yield Step("guess", None, last)
     yield Step("finish")
 
 
@@ -108,5 +112,8 @@ def guessed_about(study: Study, plan: Plan, progress: Progress) -> tuple[str, ..
 
 def position(plan: Plan, progress: Progress, step: Step) -> tuple[int, int]:
     """Talk number and number of talks, for the rater's eyes."""
-    held = sum(progress.done(slot) is not None for slot in range(len(plan.slots)))
-    return (min(held + (step.kind == "talk"), len(plan.slots)), len(plan.slots))
+    if plan.role == "second":
+        held = sum(form.startswith("review-") for form in progress.forms)
+    else:
+        held = sum(progress.done(slot) is not None for slot in range(len(plan.slots)))
+    return (min(held + (step.kind in ("talk", "review")), len(plan.slots)), len(plan.slots))

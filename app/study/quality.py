@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 from app.study.answers import INSTRUCTION, told
-from app.study.config import Flag, Rule, Study
+from app.study.config import Flag, Role, Rule, Study
 from app.study.tables import FactRow, RatingRow, SubmissionRow, TalkRow
 
 Outcome = Literal["pass", "fail", "unknown"]
@@ -34,23 +34,25 @@ class Person(NamedTuple):
     """Everything stored about one rater's work, in order."""
 
     rater: str
-    talks: Sequence[TalkRow]  # done, without practice
+    talks: Sequence[TalkRow]  # held and done, without practice; or of others, rated
     ratings: Sequence[RatingRow]  # that no other amends
     submissions: Sequence[SubmissionRow]
     facts: Sequence[FactRow]
+    role: Role = "talker"
 
 
 def findings(study: Study, person: Person) -> list[Finding]:
     """Every rule that applies, for the rater and for each talk."""
-    return [*_of_rater(study, person), *_of_talks(study, person)]
+    talks = _of_talks if person.role == "talker" else _of_reviews
+    return [*_of_rater(study, person), *talks(study, person)]
 
 
 def _of_rater(study: Study, person: Person) -> Iterator[Finding]:
-    rules = study.quality
+    rules, talks = study.quality, person.role == "talker"
     checks: list[tuple[str, Rule | None, Callable[[], tuple[Outcome, str]]]] = [
-        ("trap", rules.trap if study.trap else None, lambda: _trap(person)),
+        ("trap", rules.trap if study.trap and talks else None, lambda: _trap(person)),
         ("instruction", rules.instruction if study.instruction else None, lambda: _instruction(study, person)),
-        ("devices", rules.devices, lambda: _devices(person)),
+        ("devices", rules.devices if talks else None, lambda: _devices(person)),
     ]
     if (lines := rules.straight_lining) is not None:
         checks.append(("straight_lining", lines, lambda: _straight(person, lines.limit)))
@@ -73,6 +75,16 @@ def _of_talks(study: Study, person: Person) -> Iterator[Finding]:
             if rule is not None and not (name == "min_speech" and talk.kind == "trap"):
                 outcome, why = _limit(known, key, unit, rule.limit, too_much)
                 yield Finding(person.rater, talk.id, name, outcome, why, rule.costs)
+
+
+def _of_reviews(study: Study, person: Person) -> Iterator[Finding]:
+    """How much of each talk was played; nothing of talks that were read."""
+    rule = study.quality.played
+    shares = {fact.data["talk"]: fact.data["share"] for fact in person.facts if fact.kind == "played"}
+    for talk in person.talks:
+        if rule is not None and talk.id in shares:
+            outcome, why = _limit(shares, talk.id, "of the talk was played", rule.limit, too_much=False)
+            yield Finding(person.rater, talk.id, "played", outcome, why, rule.costs)
 
 
 def _limit(known: Mapping[str, Any], key: str, unit: str, limit: float, too_much: bool) -> tuple[Outcome, str]:
@@ -100,7 +112,7 @@ def _instruction(study: Study, person: Person) -> tuple[Outcome, str]:
     given = [rating.answer for rating in person.ratings if rating.question == INSTRUCTION]
     if not given:
         return "unknown", "it was not reached"
-    due = told(study.all_questions[0].levels)
+    due = told(study.questions_for(person.role)[0].levels)
     return ("pass" if given[-1] == due else "fail"), f"{given[-1]} was chosen, {due} was asked for"
 
 
@@ -127,7 +139,11 @@ def _straight(person: Person, limit: float) -> tuple[Outcome, str]:
 
 
 def _too_fast(person: Person, limit: float) -> tuple[Outcome, str]:
-    times = sorted(form.seconds for form in person.submissions if form.seconds is not None and "rate" in form.form)
+    times = sorted(
+        form.seconds
+        for form in person.submissions
+        if form.seconds is not None and form.form.startswith(("rate-", "review-"))
+    )
     if not times:
         return "unknown", "no form was timed"
     middle = times[len(times) // 2]

@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from app.study.assignment import Plan, plan_of
-from app.study.config import Study
+from app.study.assignment import Plan, Slot, plan_of
+from app.study.config import Role, Study
 from app.study.journey import Attempt, Progress
-from app.study.tables import FactRow, InvitationRow, RaterRow, StudyRow, SubmissionRow, TalkRow
+from app.study.tables import FactRow, InvitationRow, RaterRow, ReviewRow, StudyRow, SubmissionRow, TalkRow
 from protocols.errors import InputError
 
 Source = Literal["link", "invitation", "prolific", "mturk", "preview"]
@@ -58,8 +58,10 @@ def rater_of(session: Session, rater_id: str) -> RaterRow:
     return row
 
 
-def join(session: Session, study: Study, source: Source, panel: Panel | None = None) -> RaterRow:
-    """A new rater with the next cell, or the one whom a panel has sent before."""
+def join(
+    session: Session, study: Study, source: Source, panel: Panel | None = None, role: Role = "talker"
+) -> RaterRow:  # fmt: skip
+    """A new rater, a talker with the next cell; or the one whom a panel has sent before."""
     row = session.scalar(select(StudyRow).where(StudyRow.name == study.name).with_for_update())
     if row is None:
         raise InputError(f"the database holds no study {study.name!r}")
@@ -72,15 +74,18 @@ def join(session: Session, study: Study, source: Source, panel: Panel | None = N
         if known is not None:
             if known.external_session != panel.session:
                 raise NotInvited("you have taken part in this study with another session already")
+            if known.role != role:
+                raise NotInvited("you have taken part in this study in another way already")
             return known
-    if row.status != "open":
+    if row.status != "open" and (role, row.status) != ("second", "closed"):
         raise NotInvited("this study takes nobody in at the moment")
     release_abandoned(session, row, study)
     preview = source == "preview"
+    cell = None if role == "second" else 0 if preview else next_cell(session, row)
     rater = RaterRow(
-        id="r-" + secrets.token_hex(4), study_id=row.id, source=source, status="active", role="talker",
+        id="r-" + secrets.token_hex(4), study_id=row.id, source=source, status="active", role=role,
         external_id=panel.person if panel else None, external_session=panel.session if panel else None,
-        cell=0 if preview else next_cell(session, row), holds=not preview, created_at=now(), seen_at=now(),
+        cell=cell, holds=not preview, created_at=now(), seen_at=now(),
     )  # fmt: skip
     session.add(rater)
     session.flush()
@@ -96,13 +101,13 @@ def invite(session: Session, study: Study, label: str | None = None) -> str:
     return invitation.id
 
 
-def accept(session: Session, study: Study, invitation_id: str) -> RaterRow:
+def accept(session: Session, study: Study, invitation_id: str, role: Role = "talker") -> RaterRow:
     """The rater whom a personal link belongs to; at its first use a new one."""
     found = session.get(InvitationRow, invitation_id, with_for_update=True)
     if found is None:
         raise NotInvited("this link is not one of ours")
     if found.rater_id is None:
-        found.rater_id = join(session, study, "invitation").id
+        found.rater_id = join(session, study, "invitation", role=role).id
     return rater_of(session, found.rater_id)
 
 
@@ -143,9 +148,11 @@ def release_abandoned(session: Session, row: StudyRow, study: Study) -> int:
 
 
 def touch(session: Session, rater: RaterRow) -> None:
-    """A sign of life; takes a lost cell back while it is free."""
+    """A sign of life; takes a lost cell back while it is free, and finished talks in any case."""
     rater.seen_at = now()
-    if rater.status == "active" and not rater.holds and rater.source != "preview":
+    if rater.status == "active" and rater.role == "second":
+        rater.holds = True
+    elif rater.status == "active" and not rater.holds and rater.source != "preview":
         others = select(RaterRow.id).where(
             RaterRow.study_id == rater.study_id, RaterRow.cell == rater.cell, RaterRow.id != rater.id,
             or_(RaterRow.holds, RaterRow.status == "complete"),
@@ -170,9 +177,11 @@ def note(session: Session, rater: RaterRow, kind: str, **data: object) -> None:
 
 
 def plan_for(study: Study, rater: RaterRow) -> Plan:
-    if rater.cell is None:
-        raise InputError(f"{rater.id} rates talks of others and has no plan of talks")
-    return plan_of(study, rater.cell)
+    """The talks a rater is to hold, or the finished ones that were given to a rater of the second stage."""
+    if rater.cell is not None:
+        return plan_of(study, rater.cell)
+    given = [Slot("review", "", one.talk.scenario or "", one.talk.duration, k) for k, one in enumerate(rater.reviews)]
+    return Plan(tuple(given), "second")
 
 
 def progress_of(session: Session, rater: RaterRow) -> Progress:
@@ -181,12 +190,14 @@ def progress_of(session: Session, rater: RaterRow) -> Progress:
     talks = session.scalars(
         select(TalkRow).where(TalkRow.rater_id == rater.id).order_by(TalkRow.slot, TalkRow.attempt)
     ).all()
+    given = session.scalars(select(ReviewRow).where(ReviewRow.rater_id == rater.id).order_by(ReviewRow.position)).all()
+    reviews = [Attempt(one.talk_id, k, "done") for k, one in enumerate(given)]
     forms = session.scalars(select(SubmissionRow.form).where(SubmissionRow.rater_id == rater.id)).all()
     consents = [fact.data["given"] for fact in facts if fact.kind == "consent"]
     return Progress(
         consent=consents[-1] if consents else None,
         devices=any(fact.data["enough"] for fact in facts if fact.kind == "devices"),
         tries=tuple(fact.data["right"] for fact in facts if fact.kind == "comprehension"),
-        attempts=tuple(Attempt(talk.id, talk.slot, talk.status, talk.reason) for talk in talks),
+        attempts=(*(Attempt(talk.id, talk.slot, talk.status, talk.reason) for talk in talks), *reviews),
         forms=frozenset(forms),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 
 from app.study.access import RATER, Keys
 from app.study.calls import Calls
@@ -22,7 +22,8 @@ from protocols.errors import DuologueError, InputError, StoreError
 log = logging.getLogger("duologue.study")
 
 FOLDER = Path(__file__).parent / "page"
-FILES = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+FILES = {"style.css": "text/css", "talk.css": "text/css", "page.js": "text/javascript",
+         "replay.js": "text/javascript", "icon.svg": "image/svg+xml"}  # fmt: skip
 HOME = "/study"
 BUSY = "Your answers are safe on this page. They could not be stored yet; we try again by ourselves."
 
@@ -41,7 +42,8 @@ def add_routes(app: FastAPI, desk: Desk, calls: Calls, keys: Keys) -> None:
     @app.get("/join")
     @app.get("/join/{link}")
     def join(request: Request, link: str = "") -> Response:
-        if is_phone(request.headers.get("user-agent", "")) and not study.phones:
+        phone = is_phone(request.headers.get("user-agent", ""))
+        if phone and not study.phones and not desk.is_second(link):
             return HTMLResponse(show("phone", study))
         return _told(study, lambda: desk.welcome(link, dict(request.query_params), keys.who(request, RATER)))
 
@@ -74,6 +76,16 @@ def add_routes(app: FastAPI, desk: Desk, calls: Calls, keys: Keys) -> None:
     async def take(request: Request, kind: str) -> Response:
         said = await _json(request)
         return await _answer(_taken(desk, calls, keys.who(request, RATER), kind, said))
+
+    @app.get("/study/sound/{slot}")
+    def sound(request: Request, slot: int) -> Response:
+        try:
+            return FileResponse(desk.sound(_known(keys.who(request, RATER)), slot), media_type="audio/flac")
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        except StoreError as error:
+            log.error("a talk could not be played: %s", error)
+            return JSONResponse({"error": BUSY, "again": True}, 503, headers={"Retry-After": "2"})
 
     @app.get("/study/{name}")
     def file(name: str) -> Response:

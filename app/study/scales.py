@@ -46,6 +46,11 @@ def presets() -> list[str]:
     return sorted(path.stem for path in LIBRARY.glob("*.yaml"))
 
 
+def observed(name: str) -> str:
+    """The set that asks the same of somebody who was not in the talk; the set itself where it needs no other words."""
+    return f"{name}-observed" if f"{name}-observed" in presets() else name
+
+
 def preset(name: str) -> tuple[Question, ...]:
     """A shipped set. InputError names the nearest where there is none."""
     if name not in presets():

@@ -25,19 +25,22 @@ class Place(NamedTuple):
     origin: tuple[str, ...] = ()  # under which a proxy shows the pages
     database: str | None = None
     new_password: bool = False
+    recordings: str | None = None
 
 
 def serve(study: Study, folder: Path, place: Place, preview: bool, say: Callable[[str], None]) -> None:
     """Serve until interrupted; prints the links."""
     options = Options(slots=place.slots, origins=place.origin)
     base = (place.origin or (f"{'https' if place.certificate else 'http'}://{place.host}:{place.port}",))[0]
-    house = build(study, folder, _open, options, place.database, base.startswith("https"), place.new_password)
+    house = build(
+        study, folder, _open, options, place.database, base.startswith("https"), place.new_password, place.recordings
+    )
     for talk in house.live.recovered:
         say(f"Talk {talk.id} was cut off by a crash; it is void, and its rater can hold it again.")
     for who, link in house.links(base, study, preview).items():
-        say(f"{who:<11} {link}")
+        say(f"{who:<12} {link}")
     if house.password:
-        say(f"{'password':<11} {house.password} (the researcher's; it is not shown again)")
+        say(f"{'password':<12} {house.password} (the researcher's; it is not shown again)")
     if not study.open and not preview:
         say(f"Raters need a personal link: duologue study invite {folder} --at {base}")
     say(f"The study's data lie in {folder} (stop with Ctrl-C)")
@@ -48,7 +51,7 @@ def serve(study: Study, folder: Path, place: Place, preview: bool, say: Callable
         if error.code:
             raise InputError(f"cannot listen on {place.host}:{place.port}; give another --port") from error
     finally:
-        house.db.close()
+        house.close()
 
 
 def _open(name: str, decoding: Mapping[str, float]) -> DuplexSystem:

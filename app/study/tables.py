@@ -75,7 +75,7 @@ class RaterRow(Base):
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)  # such as "r-3f9a2c71"
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
-    role: Mapped[str] = mapped_column(default="talker")  # talker, second (rates talks of others)
+    role: Mapped[str] = mapped_column(default="talker")  # talker, second (reviews talks of others)
     source: Mapped[str]  # link, invitation, prolific, mturk, preview
     external_id: Mapped[str | None]  # of the panel; personal data
     external_session: Mapped[str | None]
@@ -89,10 +89,11 @@ class RaterRow(Base):
     facts: Mapped[list["FactRow"]] = relationship(back_populates="rater", order_by="FactRow.id")
     talks: Mapped[list["TalkRow"]] = relationship(back_populates="rater", order_by="TalkRow.opened_at")
     ratings: Mapped[list["RatingRow"]] = relationship(back_populates="rater", order_by="RatingRow.at")
+    reviews: Mapped[list["ReviewRow"]] = relationship(back_populates="rater", order_by="ReviewRow.position")
 
 
 class FactRow(Base):
-    """Something that happened on a rater's way: consent, devices, comprehension, practice, problem, redo, blinding."""
+    """Something that happened on a rater's way: consent, devices, comprehension, problem, played."""
 
     __tablename__ = "facts"
 
@@ -127,6 +128,22 @@ class TalkRow(Base):
 
     rater: Mapped[RaterRow] = relationship(back_populates="talks")
     marks: Mapped[list["MarkRow"]] = relationship(back_populates="talk", order_by="MarkRow.at")
+
+
+class ReviewRow(Base):
+    """One finished talk in the plan of a rater of the second stage."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("rater_id", "position"), UniqueConstraint("talk_id", "rater_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rater_id: Mapped[str] = mapped_column(ForeignKey("raters.id"))
+    position: Mapped[int]
+    talk_id: Mapped[str] = mapped_column(ForeignKey("talks.id"))
+    mode: Mapped[str]  # sound, transcript
+
+    rater: Mapped[RaterRow] = relationship(back_populates="reviews")
+    talk: Mapped[TalkRow] = relationship()
 
 
 class MarkRow(Base):
@@ -168,7 +185,7 @@ class RatingRow(Base):
     id: Mapped[str] = mapped_column(String(24), primary_key=True)
     rater_id: Mapped[str] = mapped_column(ForeignKey("raters.id"), index=True)
     submission_id: Mapped[int | None] = mapped_column(ForeignKey("submissions.id"))
-    stage: Mapped[str] = mapped_column(default="talker")  # talker, or how a second-stage rater met the talk
+    stage: Mapped[str] = mapped_column(default="talker")  # talker; sound, transcript: how who reviews it met it
     talk_id: Mapped[str] = mapped_column(ForeignKey("talks.id"), index=True)
     other_id: Mapped[str | None] = mapped_column(ForeignKey("talks.id"))  # the second talk of a pair
     question: Mapped[str]

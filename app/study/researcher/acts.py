@@ -60,7 +60,7 @@ def add_acts(router: APIRouter, room: Room) -> None:
     @router.post("/export")
     async def files(request: Request) -> Response:
         async with packing:
-            return await act(request, lambda said: _exported(room, "sound" in said, "parquet" in said))
+            return await act(request, lambda said: _exported(room, said))
 
     @router.post("/marks")
     async def marks(request: Request) -> Response:
@@ -115,10 +115,11 @@ def _set(room: Room, wanted: str) -> Response:
     return RedirectResponse(DOOR, 303)
 
 
-def _exported(room: Room, sound: bool, parquet: bool) -> Response:
+def _exported(room: Room, said: Mapping[str, str]) -> Response:
     def make(folder: Path) -> Path:
         name = f"{room.study.name}-export"
-        made = export(room.study, room.db, room.live.root, folder / name, sound, parquet)
+        sound, parquet, runs = (what in said for what in ("sound", "parquet", "runs"))
+        made = export(room.study, room.db, room.live.root, folder / name, sound, parquet, runs)
         return Path(shutil.make_archive(str(folder / name), "zip", folder, made.name))
 
     return _sent(room, make)

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from analysis.report.timeline import Outcome, Timeline, levels
+from analysis.report.timeline import Outcome, Timeline
+from app.live.away import here
 from app.live.deliver import View
 from app.live.events import Text, read_events
 from app.live.folder import LiveTalk, read_talk
@@ -21,9 +22,10 @@ from app.study.config import Study
 from app.study.people import Judged, current
 from app.study.quality import Finding
 from app.study.raters import study_row
+from app.study.second.replay import timeline_of
+from app.study.second.words import is_written, read_words
 from app.study.tables import RaterRow, RatingRow, TalkRow
 from eval.talk import words_of
-from protocols.audio import read_sound
 from protocols.duplex import TextPiece
 from protocols.errors import InputError
 from protocols.records import Evidence, Score, Transcript, Word
@@ -100,7 +102,7 @@ def sound_of(root: Path, talk: TalkRow, view: View) -> Path:
     recording = None if record is None else record.heard if view == "heard" else record.modelled
     if recording is None:
         raise InputError("this talk has no recording")
-    return root / talk.id / Path(recording.path).name
+    return here(root / talk.id / Path(recording.path).name)
 
 
 def _record(root: Path, talk: TalkRow) -> LiveTalk | None:
@@ -111,20 +113,24 @@ def _record(root: Path, talk: TalkRow) -> LiveTalk | None:
     return None if record.status == "live" else record
 
 
+def detail_of(root: Path, talk: TalkRow) -> str:
+    """What a talk's reason leaves out, because no page of a rater may know it; "" for nothing."""
+    record = _record(root, talk)
+    return "" if record is None else record.detail
+
+
 def picture(root: Path, talk: TalkRow, said: Mapping[str, str]) -> Timeline | None:
     """The talk as heard, ready to be drawn; `said`: words for kinds of marks. None if there is no recording."""
     record = _record(root, talk)
     if record is None or record.heard is None:
         return None
-    place = sound_of(root, talk, "heard")
-    sound = read_sound(place)
-    words = agent_words(root / talk.id, record)
-    return Timeline(
-        system="", sample=f"talk {talk.id}", take=0, text="", duration=record.heard.duration,
-        agent_level=levels(sound.samples[0], 800), user_level=levels(sound.samples[1], 800), activity=(),
-        transcripts=() if words is None else (words,), events=(),
-        outcomes=tuple(_mark(talk.id, mark.kind, said.get(mark.kind, mark.kind), mark.at) for mark in talk.marks),
-        guards=(), sound=place,
+    folder = root / talk.id
+    own = agent_words(folder, record)
+    heard = read_words(folder) if is_written(folder) else None
+    return timeline_of(
+        sound_of(root, talk, "heard"), f"talk {talk.id}",
+        (*(() if own is None else (own,)), *(heard.transcripts if heard else ())), heard.activity if heard else (),
+        [_mark(talk.id, mark.kind, said.get(mark.kind, mark.kind), mark.at) for mark in talk.marks],
     )  # fmt: skip
 
 

@@ -2,8 +2,11 @@
 
 One number per rater who is through and counts, in the order in which they finished: how much more they liked an arm
 than the first arm of the file. A preference is asked between the two; of a scale it is the difference of the rater's
-means. With several arms each comparison has its share of alpha (Bonferroni). While the study runs nobody learns which
-side is ahead: a researcher who knows it talks to raters differently.
+means. Where each rater talks with one arm only, the numbers are of pairs: the k-th rater who finished with one arm
+beside the k-th who finished with the other. If the arms do not differ and raters come independently, such a
+difference has mean zero whatever came before, which is all that the e-value asks. With several arms each comparison
+has its share of alpha (Bonferroni). While the study runs nobody learns which side is ahead: a researcher who knows it
+talks to raters differently.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,16 +48,19 @@ def primary(study: Study) -> str:
 
 
 def watch(study: Study, people: Sequence[Judged], arms: Mapping[str, str]) -> list[Watch]:
-    """Every arm against the first; `arms`: codes -> names. Empty where raters talk with one arm only."""
-    if study.design != "paired":
-        return []
+    """Every arm against the first; `arms`: codes -> names. Empty where there is one arm only."""
     first, *others = study.arms
     alpha = study.preregistration.alpha if study.preregistration else ALPHA
     through = sorted((one for one in people if one.has("use") and one.person.submissions), key=_finished)
     low, high = _range(study)
     found = []
     for arm in others:
-        values = [value for one in through if (value := liked(study, one, arms, arm, first)) is not None]
+        if study.design == "paired":
+            values = [value for one in through if (value := liked(study, one, arms, arm, first)) is not None]
+        else:
+            values = [
+                b - a for a, b in zip(*(means(study, through, arms, name) for name in (first, arm)), strict=False)
+            ]
         state = monitor_mean(np.array(values), low, high, 0.0, 0.0)
         found.append(Watch(arm, first, state, alpha / len(others)))
     return found
@@ -72,6 +78,19 @@ def liked(study: Study, one: Judged, arms: Mapping[str, str], arm: str, first: s
         return float(np.mean(votes)) if votes else None
     given = {name: [float(r.answer or 0) for r in ratings if used[r.talk_id] == name] for name in (arm, first)}
     return float(np.mean(given[arm]) - np.mean(given[first])) if given[arm] and given[first] else None
+
+
+def means(study: Study, people: Sequence[Judged], arms: Mapping[str, str], arm: str) -> list[float]:
+    """The mean answer to the primary question of each who talked with an arm."""
+    found = []
+    for one in people:
+        used = {talk.id for talk in one.person.talks
+                if talk.kind == "talk" and one.uses(talk.id) and arms.get(talk.arm or "") == arm}  # fmt: skip
+        given = [float(r.answer) for r in one.person.ratings
+                 if r.question == primary(study) and r.answer is not None and r.talk_id in used]  # fmt: skip
+        if given:
+            found.append(float(np.mean(given)))
+    return found
 
 
 def _range(study: Study) -> tuple[float, float]:

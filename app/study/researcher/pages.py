@@ -26,18 +26,29 @@ from app.study.config import Study
 from app.study.quality import Finding
 from app.study.researcher.acts import add_acts
 from app.study.researcher.arms import arms_of
-from app.study.researcher.browse import PAGE, Wanted, about, find_talk, picture, ratings_of, sound_of, talks_of
+from app.study.researcher.browse import (
+    PAGE,
+    Wanted,
+    about,
+    detail_of,
+    find_talk,
+    picture,
+    ratings_of,
+    sound_of,
+    talks_of,
+)
 from app.study.researcher.door import DOOR, Door
 from app.study.researcher.funnel import funnel_of
 from app.study.researcher.marked import marked_talks, marks_of
 from app.study.researcher.monitor import primary, watch
 from app.study.researcher.room import Room
+from app.study.second.reviews import standing
 from app.study.tables import RatingRow, SubmissionRow, TalkRow
 from app.study.views import STRENGTH_WORDS
 from protocols.errors import InputError
 
 FOLDER = Path(__file__).parent / "page"
-FILES = {"researcher.css": "text/css", "talk.js": "text/javascript", "live.js": "text/javascript"}
+FILES = {"researcher.css": "text/css", "live.js": "text/javascript"}
 RULES = ("trap", "instruction", "devices", "min_speech", "straight_lining", "too_fast", "lag", "echo")
 
 
@@ -62,13 +73,15 @@ def _add_study(router: APIRouter, room: Room) -> None:
         return Response((FOLDER / name).read_bytes(), media_type=FILES[name], headers={"Cache-Control": "no-cache"})
 
     @router.get("")
-    def standing(request: Request) -> Response:
+    def front(request: Request) -> Response:
         def make() -> dict[str, Any]:
             with db.read() as session:
                 found = people.judged(session, study)
                 watches = watch(study, found, people.arm_names(session, study))
                 return {"funnel": funnel_of(session, study), "arms": arms_of(session, study), "watches": watches,
-                        "primary": primary(study), "planned": study.preregistration}  # fmt: skip
+                        "primary": primary(study), "planned": study.preregistration,
+                        "second": standing(session, study, room.live.root),
+                        "folder": room.live.root.parent}  # fmt: skip
 
         return room.page(request, "study", "", make, door=True)
 
@@ -103,7 +116,7 @@ def _add_people(router: APIRouter, room: Room) -> None:
     def everybody(request: Request) -> Response:
         def make() -> dict[str, Any]:
             with db.read() as session:
-                return {"people": people.judged(session, study)}
+                return {"people": [*people.judged(session, study), *people.judged(session, study, "second")]}
 
         return room.page(request, "raters", "raters", make)
 
@@ -179,7 +192,9 @@ def _talk(room: Room, talk_id: str) -> dict[str, Any]:
         session.refresh(row, ["marks"])
     return {
         "talk": row, "arm": arm, "picture": None if made is None else Markup(svg(made)), "said": said,
-        "ratings": [(rating, _words(study, rating)) for rating in ratings], "findings": findings,
+        "detail": detail_of(room.live.root, row),
+        "ratings": [(rating, _words(study, rating)) for rating in ratings],
+        "findings": findings,
         "comments": comments,
     }  # fmt: skip
 
@@ -197,5 +212,6 @@ def _words(study: Study, rating: RatingRow) -> str:
         return rating.reason or CANNOT_JUDGE
     if rating.question == "preference":
         return STRENGTH_WORDS[rating.answer + 3]
-    levels = next((one.levels for one in study.all_questions if one.id == rating.question), {})
+    asked = study.questions_for("talker" if rating.stage == "talker" else "second")
+    levels = next((one.levels for one in asked if one.id == rating.question), {})
     return levels.get(rating.answer, "")
