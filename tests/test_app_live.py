@@ -305,6 +305,7 @@ def test_a_talk_that_is_done_becomes_a_conversation_of_a_run(held: dict[str, Hel
         assert deliver(done, run, view) is None  # once
         assert list(run.read(Conversation)) == [made]
         assert made.recording is not None
+        assert made.lag == (read_talk(done).lag_p50 if view == "heard" else None)
         there = recorded(done, view)
         assert np.abs(run.read_audio(made.recording) * 32_768 - there).max() <= 1.001
         assert run.verify() == []

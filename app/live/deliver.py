@@ -59,7 +59,7 @@ def deliver(talk_folder: Path, run: Run, view: View) -> Conversation | None:
         words = _words(talk_folder, talk) if view == "modelled" else None
         conversation = Conversation(
             talk.id, 0, talk.system, talk.seed, stored, None, tokens=tokens, pacing=talk.pacing,
-            transcripts=() if words is None else (words,),
+            transcripts=() if words is None else (words,), lag=talk.lag_p50 if view == "heard" else None,
         )  # fmt: skip
         writing.append(Sample(talk.id, "live", (), stored.duration))
         writing.append(conversation)

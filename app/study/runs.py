@@ -96,8 +96,9 @@ def _append(writing: Writing, talk: TalkRow, name: str, folder: Path, detector: 
     stored = writing.write_audio(Key(name, 0), audio)
     own = agent_words(folder, record)
     held = Conversation(
-        name, 0, record.system, record.seed, stored, pacing=record.pacing, transcripts=() if own is None else (own,)
-    )
+        name, 0, record.system, record.seed, stored, pacing=record.pacing, lag=record.lag_p50,
+        transcripts=() if own is None else (own,),
+    )  # fmt: skip
     heard = hear(held, audio, SAMPLE_RATE, detector, None)
     if is_written(folder):
         heard = msgspec.structs.replace(heard, transcripts=read_words(folder).transcripts)
