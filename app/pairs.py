@@ -4,7 +4,7 @@ A worker process makes its own workshop from the same names, so nothing but name
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,9 @@ from typing import NamedTuple
 from analysis.agreement import kappa
 from analysis.estimates import Undefined
 from app.judging import REPLIES, Spending, spending
+from app.pairs_live import LiveTalks, is_live
 from app.pairs_parts import Judging, Staffed, staff
+from app.pairs_people import read_people
 from app.show import Terminal
 from eval.activity import SileroActivity
 from eval.pairs.build import Workshop, build
@@ -41,6 +43,7 @@ class BuildOptions(NamedTuple):
     out: Path
     judging: Judging = Judging()
     marks: Path | None = None
+    ratings: Path | None = None
     asr: str = "none"
     settings: PairSettings = PairSettings()
     workers: int = 1
@@ -104,15 +107,19 @@ def staffed(options: BuildOptions, systems: Sequence[str]) -> Staffed:
 
 def sources(options: BuildOptions) -> tuple[Source, list[str]]:
     """Where the talks come from, and names and versions of the systems in them, as far as they are known."""
-    marks = read_marks(options.marks) if options.marks is not None else {}
-    made = [_source(name, options) for name in options.sources]
+    people = read_people(options.ratings, options.settings)
+    marks = dict(read_marks(options.marks)) if options.marks is not None else {}
+    for talk, of in people.marks.items():
+        marks[talk] = (*marks.get(talk, ()), *of)
+    made = [_source(name, options, people.raters) for name in options.sources]
     infos = [source.run.info for source in made if isinstance(source, RunTalks)]
     systems = [text for info in infos for text in (info.system, info.system_version)]
+    systems += [system for source in made if isinstance(source, LiveTalks) for system in source.systems]
     source = made[0] if len(made) == 1 else Chained(made)
     return (MarkedTalks(source, marks) if marks else source), systems
 
 
-def _source(name: str, options: BuildOptions) -> Source:
+def _source(name: str, options: BuildOptions, raters: Mapping[str, str]) -> Source:
     if name.startswith(SYNTHETIC):
         count = name.removeprefix(SYNTHETIC)
         if not count.isdecimal() or not int(count):
@@ -122,40 +129,43 @@ def _source(name: str, options: BuildOptions) -> Source:
     if (path / "run.json").is_file():
         return RunTalks(path, options.settings)
     transcriber = None if options.asr == "none" else load_transcriber(options.asr)
+    if is_live(path):
+        return LiveTalks(path, SileroActivity(), transcriber, options.settings, raters)
     return FolderTalks(path, SileroActivity(), transcriber, options.settings)
 
 
 class Agreement(NamedTuple):
-    """How far people and the critic agree on an axis, over the turns of talks that somebody marked."""
+    """How far people and a judge (the critic, or the program) agree on an axis, in the talks that somebody marked."""
 
     axis: str
+    judge: str
     kappa: float | None
     low: float | None
     high: float | None
-    turns: int
+    turns: int  # of the agent; of timing by program: acts of the user
     talks: int
     why: str = ""  # there is no figure, or no interval
 
     def text(self) -> str:
         if self.kappa is None:
-            return f"{self.axis}: no kappa ({self.why}; {self.turns} turns)"
+            return f"{self.axis}, {self.judge}: no kappa ({self.why}; {self.turns} turns)"
         interval = f" ({self.why})" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
-        return f"{self.axis}: kappa {self.kappa:.2f}{interval}, {self.turns} turns of {self.talks} talks"
+        return f"{self.axis}, {self.judge}: kappa {self.kappa:.2f}{interval}, {self.turns} turns of {self.talks} talks"
 
 
 def agreements(dataset: Dataset) -> list[Agreement]:
-    """Cohen's kappa by axis, its interval over talks; none without marks, or without a critic."""
+    """Cohen's kappa by axis and judge, its interval over talks; none without marks."""
     rows = list(dataset.marked())
     found = []
-    for axis in dict.fromkeys(row.axis for row in rows):
-        of = [row for row in rows if row.axis == axis]
+    for axis, judge in dict.fromkeys((row.axis, row.source) for row in rows):
+        of = [row for row in rows if (row.axis, row.source) == (axis, judge)]
         talks = [row.talk for row in of]
         k = kappa([int(r.person) for r in of], [int(r.critic) for r in of], units=talks)
         n = len(set(talks))
         if isinstance(k, Undefined):
-            found.append(Agreement(axis, None, None, None, len(of), n, k.why))
+            found.append(Agreement(axis, judge, None, None, None, len(of), n, k.why))
         else:
-            found.append(Agreement(axis, k.value, k.low, k.high, len(of), n, k.why or ""))
+            found.append(Agreement(axis, judge, k.value, k.low, k.high, len(of), n, k.why or ""))
     return found
 
 

@@ -32,6 +32,8 @@ def pairs() -> None:
               "recorded:TABLE.tsv (Reply, Reply Filename), or speaker:NAME for talks without tokens.")  # fmt: skip
 @click.option("--marks", type=click.Path(path_type=Path, exists=True), help="People's marks, JSON lines with talk, at, "
               "axis, rater.")  # fmt: skip
+@click.option("--ratings", type=click.Path(path_type=Path, exists=True), help="People's ratings: the folder of `study "
+              "export`, or a run's ratings.jsonl.")  # fmt: skip
 @click.option("--asr", default="none", show_default=True, help="Who writes down recordings without words: auto, "
               "whisper:NAME_OR_FOLDER, pocketsphinx or none.")  # fmt: skip
 @click.option("--per-talk", type=click.IntRange(1), default=2, show_default=True, help="Flagged replies per talk.")
@@ -45,7 +47,7 @@ def pairs() -> None:
 @judge_options
 @as_json
 def build(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) -> None:
-    """Make a dataset from SOURCES: run folders, folders of recordings, or synthetic:COUNT.
+    """Make a dataset from SOURCES: run folders, folders of live talks or recordings, or synthetic:COUNT.
 
     Given again after a stop, the same command goes on where it was.
     """
@@ -65,7 +67,8 @@ def build(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) ->
     )
     llm = options_of({name: value for name, value in options.items() if name.startswith("judge_")})
     judging = Judging(options["judge"], options["voice"], options["axes"], llm)
-    chosen = BuildOptions(sources, out, judging, options["marks"], options["asr"], settings, options["workers"])
+    chosen = BuildOptions(sources, out, judging, options["marks"], options["ratings"], options["asr"], settings,
+                          options["workers"])  # fmt: skip
     terminal = _terminal(as_json)
     plan = foresee(chosen, terminal)
     terminal.say("\n".join(plan.lines()))
@@ -90,7 +93,8 @@ def build(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) ->
 def from_preferences(choices: Path, sources: tuple[str, ...], out: Path, validation: float, as_json: bool) -> None:
     """Make a dataset from people's CHOICES between two talks of SOURCES that share their past.
 
-    CHOICES are JSON lines with a, b, preferred (a or b), rater and, for talks without tokens, at.
+    CHOICES are JSON lines with a, b, preferred (a, b or tie), rater and, for talks without tokens, at; or the
+    ratings.jsonl of a study's export, of which the preferences are taken.
     """
     from app.pairs import BuildOptions, build_preferences
     from eval.pairs.settings import PairSettings
@@ -231,7 +235,7 @@ def _show(dataset: "Dataset", terminal: "Terminal", only: tuple[str, ...] = ("tr
         rows = [(reason.replace("_", " "), f"{n:,}") for reason, n in info.excluded.items()]
         terminal.table(["left out", "talks or replies"], rows)
     if agreed:
-        terminal.say("\nPeople and the critic\n" + "\n".join(a.text() for a in agreed))
+        terminal.say("\nPeople and the judges\n" + "\n".join(a.text() for a in agreed))
     terminal.say(f"\nDataset: {dataset.path}\nContent hash: {info.digest}")
     people = [a._asdict() for a in agreed]
     terminal.result({"dataset": str(dataset.path), "digest": info.digest, "talks": info.talks,

@@ -151,7 +151,7 @@ def test_peoples_marks_stand_beside_the_models_flags_with_kappa(server: Knowing,
     assert set(both) == {"any", "factuality"}
     assert 0.6 < both["factuality"]["low"] < both["factuality"]["kappa"] <= both["factuality"]["high"] <= 1
     assert both["any"]["talks"] == len(marks)
-    assert "People and the critic" in (tmp_path / "d" / "README.md").read_text()
+    assert "People and the judges" in (tmp_path / "d" / "README.md").read_text()
     assert Dataset(tmp_path / "d").verify() == []
 
 

@@ -7,7 +7,7 @@ several processes, and the final hash is the same. Only names are kept in memory
     pairs/train-00000.parquet     PairRow, and validation-...
     talks/train-00000.parquet     TalkRow
     exclusions/00000.parquet      what gave no pair, and why
-    marked/00000.parquet          turns of talks that people marked, with the critic's word on them
+    marked/00000.parquet          turns of talks that people marked, with the judges' word on them
     sounds/*.flac                 what a voice said anew
     parts/00000.json              a shard's manifest, written last
 """

@@ -29,7 +29,7 @@ the chosen continuation. `exclusions` says what gave no pair, and why."""
 
 
 def write_card(dataset: Dataset, stats: Stats, agreement: Sequence[str] = ()) -> Path:
-    """README.md of a dataset folder. `agreement`: sentences on how far people and the critic agree."""
+    """README.md of a dataset folder. `agreement`: sentences on how far people and the judges agree."""
     path = dataset.path / "README.md"
     write_whole(path, card(dataset, stats, agreement).encode())
     return path
@@ -44,7 +44,7 @@ def card(dataset: Dataset, stats: Stats, agreement: Sequence[str] = ()) -> str:
     histograms = "\n\n".join(f"{h.name}\n\n```\n" + "\n".join(bars(h)) + "\n```" for h in stats.histograms)
     made = "\n".join(f"- {role}: `{source}`" for role, source in plan.parts.items() if source)
     settings = "\n".join(f"- {name}: {value}" for name, value in plan.settings.items())
-    agreed = "\n## People and the critic\n\n" + "".join(f"- {line}\n" for line in agreement) if agreement else ""
+    agreed = "\n## People and the judges\n\n" + "".join(f"- {line}\n" for line in agreement) if agreement else ""
     splits = ", ".join(f"{part} {stats.by_split.get(part, 0):,}" for part in PARTS)
     return f"""{_head(dataset)}
 # Preference pairs of full-duplex talks

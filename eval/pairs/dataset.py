@@ -64,7 +64,7 @@ class Dataset:
             yield from read_rows(path, Exclusion)
 
     def marked(self) -> Iterator[MarkedTurn]:
-        """Turns of talks that people marked, with the critic's word on them."""
+        """Turns of talks that people marked, with the judges' word on them."""
         for path in self.files("marked"):
             yield from read_rows(path, MarkedTurn)
 

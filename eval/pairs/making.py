@@ -18,7 +18,7 @@ from eval.pairs.branch import Branch, time_of
 from eval.pairs.chosen import Parts, Proposal, Talk, Unusable, propose
 from eval.pairs.content import content_flags, judged
 from eval.pairs.faults import Flag, timing_flags
-from eval.pairs.marks import MarkedTurn, mark_flags, marked_turns
+from eval.pairs.marks import MarkedTurn, mark_flags, marked_events, marked_turns
 from eval.pairs.settings import PairSettings
 from eval.pairs.sites import sites_of
 from eval.pairs.talks import Exclusion, RawTalk, lines_of, replies_of, scene_of
@@ -47,21 +47,22 @@ class TalkPairs(NamedTuple):
     window_start: int  # column
     exclusions: tuple[Exclusion, ...]
     flags: tuple[Flag, ...]
-    marked: tuple[MarkedTurn, ...] = ()  # people beside the critic, in a talk that somebody marked
+    marked: tuple[MarkedTurn, ...] = ()  # people beside who else judges, in a talk that somebody marked
 
 
 def pairs_of(raw: RawTalk, parts: Parts, settings: PairSettings) -> TalkPairs:
     """Every pair of a talk, and why a flagged reply gave none. Raises Waiting where an answer is not there yet."""
     scene = scene_of(raw, settings)
     replies = replies_of(raw, scene)
-    flags = timing_flags(scene, replies, settings, parts.unfinished) + mark_flags(raw, replies)
+    timing = timing_flags(scene, replies, settings, parts.unfinished)
+    flags = timing + mark_flags(raw, replies)
     exclusions: list[Exclusion] = []
-    marked: tuple[MarkedTurn, ...] = ()
+    marked = marked_events(raw, scene, timing)
     if parts.critic is not None:
         verdicts, failed = judged(raw, replies, parts.critic, parts.axes)
         flags += content_flags(verdicts, replies, parts.critic.source, settings)
         exclusions += [Exclusion(raw.id, "unjudged", f"{axis}: {why}") for axis, why in failed.items()]
-        marked = marked_turns(raw, replies, verdicts, parts.critic.source, settings)
+        marked += marked_turns(raw, replies, verdicts, parts.critic.source, settings)
     talk = Talk(raw, scene, replies, tuple(sites_of(flags, scene)))
     if not flags:
         return TalkPairs((), 0, (*exclusions, Exclusion(raw.id, "no_fault", "nothing was flagged")), (), marked)

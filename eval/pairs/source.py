@@ -31,7 +31,7 @@ class Source(Protocol):
 
 
 class MarkedTalks:
-    """A source whose talks carry what people marked in them, by the talk's id."""
+    """A source whose talks carry what people marked in them, by the talk's id or what stands after its first slash."""
 
     def __init__(self, source: Source, marks: Mapping[str, tuple[Mark, ...]]) -> None:
         self._source, self._marks = source, marks
@@ -45,7 +45,8 @@ class MarkedTalks:
         raw = self._source.read(name)
         if isinstance(raw, Exclusion):
             return raw
-        return raw._replace(marks=(*raw.marks, *self._marks.get(raw.id, ())))
+        short = raw.id.partition("/")[2]
+        return raw._replace(marks=(*raw.marks, *self._marks.get(raw.id, ()), *self._marks.get(short, ())))
 
 
 class Chained:

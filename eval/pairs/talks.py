@@ -19,7 +19,7 @@ from protocols.timeline import Span
 Reason = Literal[
     "unreadable", "no_recording", "not_heard", "missing_side", "swapped", "outside", "too_short", "not_english",
     "no_words", "asr_failed", "duplicate", "no_fault", "no_reply_known", "does_not_fit", "no_difference",
-    "chosen_faulty", "unjudged",
+    "chosen_faulty", "unjudged", "void", "tie", "no_shared_past", "other_layout",
 ]  # fmt: skip
 
 

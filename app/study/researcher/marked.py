@@ -3,11 +3,10 @@
     duologue pairs build talks --marks marks.jsonl --out pairs
 
 A mark says that the reply which sounds at its moment, or the last one before, said something bad (or, for "nice",
-good). Marks of timing ("it cut me off") bring their talk and no line: the builder finds faults of timing itself, by
-program, and would take such a line for a fault of words. Only talks whose ratings count are in it. The builder runs
-elsewhere: it needs a codec and a free machine, and the server's machine has talks to hold. What raters prefer between
-two talks is not in it: the builder's choices are between talks with one past, and a rater's two talks have each their
-own.
+good). Marks of timing ("it cut me off") are set beside what the builder finds by program. Only talks whose ratings
+count are in it. The builder runs elsewhere: it needs a codec and a free machine, and the server's machine has talks to
+hold. What raters prefer between two talks is not in it: the builder's choices are between talks with one past, and a
+rater's two talks have each their own.
 """
 
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.pairs_live import AXIS
 from app.study.people import Judged
 from app.study.researcher.browse import GOOD_MARKS, sound_of
 from app.study.tables import TalkRow
@@ -23,7 +23,6 @@ from eval.pairs.talks import Mark
 from protocols.errors import InputError
 
 FOLDER = "talks"
-AXIS = {"wrong": "factuality", "unsafe": "safety", "nice": "helpfulness"}
 
 
 def marked_talks(people: Sequence[Judged]) -> list[TalkRow]:
@@ -34,11 +33,10 @@ def marked_talks(people: Sequence[Judged]) -> list[TalkRow]:
 
 
 def marks_of(talk: TalkRow) -> list[Mark]:
-    """Marks of what was said, under the talk's name in the builder's folder."""
+    """A talk's marks, under its name in the builder's folder."""
     return [
-        Mark(f"{FOLDER}/{talk.id}", mark.at, AXIS[mark.kind], mark.rater_id, mark.kind not in GOOD_MARKS)
+        Mark(f"{FOLDER}/{talk.id}", mark.at, AXIS.get(mark.kind, mark.kind), mark.rater_id, mark.kind not in GOOD_MARKS)
         for mark in talk.marks
-        if mark.kind in AXIS
     ]
 
 
