@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from test_app_study_export import go_through
 
+from analysis.estimates import Estimate, Undefined
 from analysis.report.people import read_study
 from app.cli import cli
 from app.live.folder import read_talk
@@ -306,9 +307,10 @@ def test_the_export_keeps_stages_apart_and_their_agreement_can_be_computed(archi
             visitor.rate(coherence=str(coherence), **{"mark-1": "nice"})
     made = export(STUDY, archive.db, archive.folder, tmp_path / "out", sound=False)
     talkers, others = read_study(made), read_study(made / "second-sound")
-    assert next(s for s in talkers.scales if s.question == "coherence").why_no_agreement == "no unit has two ratings"
+    alone = next(s for s in talkers.scales if s.question == "coherence")
+    assert alone.agreement == Undefined("no unit has two ratings")
     rated = next(s for s in others.scales if s.question == "coherence")
-    assert rated.agreement is not None
+    assert isinstance(rated.agreement, Estimate)
     assert rated.agreement.n_clusters == 6
     assert sum(rated.counts_a) + sum(rated.counts_b) == 12
     assert {s.question for s in others.scales} == set(LEVELS)

@@ -20,8 +20,8 @@ from app.rescore import rescore
 from app.study.answers import GUESS, INSTRUCTION
 from app.study.config import Study
 from app.study.people import Judged
-from app.study.researcher.browse import GOOD_MARKS, agent_words
-from app.study.researcher.marked import AXIS
+from app.study.researcher.browse import agent_words
+from app.study.researcher.marked import marks_of
 from app.study.second.replay import sound_of
 from app.study.second.words import is_written, read_words
 from app.study.tables import RatingRow, TalkRow
@@ -30,7 +30,6 @@ from eval.listen import hear
 from eval.metrics import metric
 from eval.pairs.events import events_of
 from eval.pairs.settings import PairSettings
-from eval.pairs.talks import Mark
 from protocols.audio import read_sound, resample
 from protocols.contracts import ActivityDetector
 from protocols.duplex import SAMPLE_RATE
@@ -81,8 +80,7 @@ def _write_run(
             sample = f"{talk.scenario}/{talk.rater_id}"
             _append(writing, talk, sample, talks / talk.id, detector)
             writing.append(*(_rating(study, one, f"{sample}.0") for one in ratings.get(talk.id, ())))
-            marks += [Mark(f"{out.name}/{sample}.0", one.at, AXIS[one.kind], one.rater_id, one.kind not in GOOD_MARKS)
-                      for one in talk.marks if one.kind in AXIS]  # fmt: skip
+            marks += marks_of(talk, f"{out.name}/{sample}.0")
         writing.update(msgspec.structs.replace(run.info, status="done"))
     (out / "marks.jsonl").write_bytes(b"".join(msgspec.json.encode(mark) + b"\n" for mark in marks))
     return rescore(run).path

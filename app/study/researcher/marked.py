@@ -32,10 +32,10 @@ def marked_talks(people: Sequence[Judged]) -> list[TalkRow]:
     ]
 
 
-def marks_of(talk: TalkRow) -> list[Mark]:
-    """A talk's marks, under its name in the builder's folder."""
+def marks_of(talk: TalkRow, name: str) -> list[Mark]:
+    """A talk's marks, under the name the builder knows the talk by."""
     return [
-        Mark(f"{FOLDER}/{talk.id}", mark.at, AXIS.get(mark.kind, mark.kind), mark.rater_id, mark.kind not in GOOD_MARKS)
+        Mark(name, mark.at, AXIS.get(mark.kind, mark.kind), mark.rater_id, mark.kind not in GOOD_MARKS)
         for mark in talk.marks
     ]
 
@@ -46,7 +46,7 @@ def write_marked(people: Sequence[Judged], root: Path, out: Path) -> None:
     if not talks:
         raise InputError("no talk that counts has a mark yet")
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:  # FLAC does not shrink
-        lines = [msgspec.json.encode(mark) + b"\n" for talk in talks for mark in marks_of(talk)]
+        lines = [msgspec.json.encode(mark) + b"\n" for talk in talks for mark in marks_of(talk, f"{FOLDER}/{talk.id}")]
         archive.writestr("marks.jsonl", b"".join(lines))
         for talk in talks:
             archive.write(sound_of(root, talk, "heard"), f"{FOLDER}/{talk.id}.flac")

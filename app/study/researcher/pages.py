@@ -39,7 +39,7 @@ from app.study.researcher.browse import (
 )
 from app.study.researcher.door import DOOR, Door
 from app.study.researcher.funnel import funnel_of
-from app.study.researcher.marked import marked_talks, marks_of
+from app.study.researcher.marked import marked_talks
 from app.study.researcher.monitor import primary, watch
 from app.study.researcher.room import Room
 from app.study.second.reviews import standing
@@ -129,7 +129,7 @@ def _add_people(router: APIRouter, room: Room) -> None:
         def make() -> dict[str, Any]:
             with db.read() as session:
                 found = marked_talks(people.judged(session, study))
-                return {"marked": len(found), "marks": sum(len(marks_of(talk)) for talk in found)}
+                return {"marked": len(found), "marks": sum(len(talk.marks) for talk in found)}
 
         return room.page(request, "files", "files", make)
 
