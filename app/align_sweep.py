@@ -43,12 +43,8 @@ def run_sweep(
 ) -> list[Compared]:
     """Make (or finish) every row and print and write them side by side; rows are of `table` or of `vary`."""
     config = resolved(config)
-    if vary is not None or table is None:
-        rows = varied(config, vary or "")
-    else:
-        rows = paper_rows(table, config, _kinds(config) if table == "data" else ())
     compared: list[Compared] = []
-    for row in placed(rows):
+    for row in placed(rows_of(config, table, vary)):
         terminal.note(row.name)
         made = align(row.config, terminal, watch)
         if not compared:
@@ -56,6 +52,13 @@ def run_sweep(
         compared.append(_compared(row, made))
     _show(compared, Path(config.run.folder), table or str(vary), terminal)
     return compared
+
+
+def rows_of(config: AlignConfig, table: Table | None, vary: str | None) -> list[Row]:
+    """The rows of a table, or of a setting's values."""
+    if vary is not None or table is None:
+        return varied(config, vary or "")
+    return paper_rows(table, config, _kinds(config) if table == "data" else ())
 
 
 def _compared(row: Row, made: Aligned) -> Compared:
