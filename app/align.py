@@ -28,6 +28,7 @@ FIGURES = {  # of the table at the end, as the journal names them
     "probe/endless": "talks without an end",
     "probe/latency": "first word after (s)",
     "probe/replay": "words of a reply",
+    "probe/length": "words said over words due",
 }
 
 

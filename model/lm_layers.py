@@ -24,6 +24,7 @@ Linear = partial(nn.Linear, bias=False)
 # Layer number, its qkv [B, T, 3 * dim] -> what was attended to [B, T, dim]; or of the last rows only, [B, t, dim],
 # and then only these go on.
 Attend = Callable[[int, Tensor], Tensor]
+LEAN_ROWS = 512  # that a lean feed-forward runs at a time
 Choose = Callable[[int, Tensor], Tensor]  # codebook number, its logits [B, card] -> the chosen codes [B]
 
 
@@ -148,9 +149,9 @@ class Block(nn.Module):
         self.qkv, self.out = linear(dim, 3 * dim), linear(dim, dim)
         self.gate_up, self.down = linear(dim, 2 * width), linear(width, dim)
 
-    def forward(self, x: Tensor, attend: Map) -> Tensor:
+    def forward(self, x: Tensor, attend: Map, lean: bool = False) -> Tensor:
         maps = (self.qkv, self.out, self.gate_up, self.down)
-        return transform(x, Weights(self.norm_attention, self.norm_feed, *maps), attend)
+        return transform(x, Weights(self.norm_attention, self.norm_feed, *maps), attend, lean)
 
     def at(self, codebook: int) -> Weights:
         """The share of one codebook, in a block of StepLinears."""
@@ -158,21 +159,32 @@ class Block(nn.Module):
         return Weights(self.norm_attention, self.norm_feed, *maps)
 
 
-def transform(x: Tensor, w: Weights, attend: Map) -> Tensor:
-    """What a block does to x [..., dim], or to its last rows where only those were attended for."""
+def transform(x: Tensor, w: Weights, attend: Map, lean: bool = False) -> Tensor:
+    """What a block does to x [..., dim], or to its last rows where only those were attended for.
+
+    lean: of more than LEAN_ROWS rows nothing inside the feed-forward part is kept for the backward pass, which runs it
+    again, so many rows at a time.
+    """
     seen = attend(w.qkv(rms_norm(x, w.norm_attention)))
     x = x[..., -seen.shape[-2] :, :] + w.out(seen)
+    if not (lean and torch.is_grad_enabled() and x.shape[-2] > LEAN_ROWS):
+        return _feed(x, w)
+    again = partial(checkpoint, _feed, use_reentrant=False, preserve_rng_state=False)
+    return torch.cat([again(rows, w) for rows in x.split(LEAN_ROWS, -2)], -2)
+
+
+def _feed(x: Tensor, w: Weights) -> Tensor:
     gate, up = w.gate_up(rms_norm(x, w.norm_feed)).chunk(2, -1)
     return x + w.down(functional.silu(gate) * up)
 
 
-def through(blocks: nn.ModuleList, x: Tensor, attend: Attend, checkpointing: bool) -> Tensor:
+def through(blocks: nn.ModuleList, x: Tensor, attend: Attend, checkpointing: bool, lean: bool = False) -> Tensor:
     """x through all blocks; with checkpointing the backward pass computes again what happens inside them."""
     for layer, block in enumerate(blocks):
         if checkpointing and torch.is_grad_enabled():
             x = checkpoint(block, x, partial(attend, layer), use_reentrant=False, preserve_rng_state=False)
         else:
-            x = block(x, partial(attend, layer))
+            x = block(x, partial(attend, layer), lean)
     return x
 
 
