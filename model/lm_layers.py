@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from model.again import computed_again
 from model.lm_kyutai import LMConfig
 
 Map = Callable[[Tensor], Tensor]
@@ -150,8 +151,14 @@ class Block(nn.Module):
         self.gate_up, self.down = linear(dim, 2 * width), linear(width, dim)
 
     def forward(self, x: Tensor, attend: Map, lean: bool = False) -> Tensor:
+        """lean: the feed-forward part keeps nothing inside it for the backward pass, which runs it again in pieces."""
         maps = (self.qkv, self.out, self.gate_up, self.down)
-        return transform(x, Weights(self.norm_attention, self.norm_feed, *maps), attend, lean)
+        w = Weights(self.norm_attention, self.norm_feed, *maps)
+        if not (lean and torch.is_grad_enabled()):
+            return transform(x, w, attend)
+        x, feed = _mix(x, w, attend), (self.norm_feed, *self.gate_up.parameters(), *self.down.parameters())
+        trained = [p for p in feed if p.requires_grad]
+        return torch.cat([computed_again(partial(_feed, w=w), rows, trained) for rows in x.split(LEAN_ROWS, -2)], -2)
 
     def at(self, codebook: int) -> Weights:
         """The share of one codebook, in a block of StepLinears."""
@@ -159,18 +166,15 @@ class Block(nn.Module):
         return Weights(self.norm_attention, self.norm_feed, *maps)
 
 
-def transform(x: Tensor, w: Weights, attend: Map, lean: bool = False) -> Tensor:
-    """What a block does to x [..., dim], or to its last rows where only those were attended for.
+def transform(x: Tensor, w: Weights, attend: Map) -> Tensor:
+    """What a block does to x [..., dim], or to its last rows where only those were attended for."""
+    return _feed(_mix(x, w, attend), w)
 
-    lean: of more than LEAN_ROWS rows nothing inside the feed-forward part is kept for the backward pass, which runs it
-    again, so many rows at a time.
-    """
+
+def _mix(x: Tensor, w: Weights, attend: Map) -> Tensor:
+    """The attention part."""
     seen = attend(w.qkv(rms_norm(x, w.norm_attention)))
-    x = x[..., -seen.shape[-2] :, :] + w.out(seen)
-    if not (lean and torch.is_grad_enabled() and x.shape[-2] > LEAN_ROWS):
-        return _feed(x, w)
-    again = partial(checkpoint, _feed, use_reentrant=False, preserve_rng_state=False)
-    return torch.cat([again(rows, w) for rows in x.split(LEAN_ROWS, -2)], -2)
+    return x[..., -seen.shape[-2] :, :] + w.out(seen)
 
 
 def _feed(x: Tensor, w: Weights) -> Tensor:
