@@ -158,7 +158,9 @@ class Block(nn.Module):
             return transform(x, w, attend)
         x, feed = _mix(x, w, attend), (self.norm_feed, *self.gate_up.parameters(), *self.down.parameters())
         trained = [p for p in feed if p.requires_grad]
-        return torch.cat([computed_again(partial(_feed, w=w), rows, trained) for rows in x.split(LEAN_ROWS, -2)], -2)
+        return torch.cat(
+            [computed_again(partial(_feed, w=w), rows, trained) for rows in torch.split(x, LEAN_ROWS, -2)], -2
+        )
 
     def at(self, codebook: int) -> Weights:
         """The share of one codebook, in a block of StepLinears."""
