@@ -11,6 +11,7 @@ import numpy as np
 from analysis.estimates import LEVEL, ONE_CLUSTER, Estimate, Floats, codes
 
 DRAWS = 10_000
+NOTHING_LEFT = "drawing items again cannot show how sure it is that nothing is left"
 
 
 def ratio_of_means(a: Floats, b: Floats, clusters: Sequence[str], seed: int = 0) -> Estimate | None:
@@ -24,8 +25,8 @@ def ratio_of_means(a: Floats, b: Floats, clusters: Sequence[str], seed: int = 0)
     sums = np.stack([np.bincount(index, weights=values) for values in (a, b)])
     k = sums.shape[1]
     value = float(sums[1].sum() / sums[0].sum())
-    if k < 2:
-        return Estimate(value, None, None, len(a), k, ONE_CLUSTER)
+    if k < 2 or not value:
+        return Estimate(value, None, None, len(a), k, NOTHING_LEFT if not value else ONE_CLUSTER)
     drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=DRAWS) @ sums.T
     ratios = np.divide(drawn[:, 1], drawn[:, 0], out=np.full(DRAWS, np.inf), where=drawn[:, 0] > 0)
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")

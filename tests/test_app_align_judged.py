@@ -72,7 +72,7 @@ def test_the_ratio_of_means_is_of_all_and_its_interval_of_clusters() -> None:
     assert 0.3 < left.low < 0.5 < left.high < 0.7
     none = ratio_of_means(before, before * 0, clusters)
     assert none is not None
-    assert (none.value, none.high) == (0.0, 0.0)
+    assert (none.value, none.low, none.high) == (0.0, None, None)
     assert ratio_of_means(before * 0, after, clusters) is None
     one = ratio_of_means(before, after, ["c"] * 80)
     assert one is not None
