@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from model.align.config import AlignConfig
     from model.align.tables import Table
 
+PAIRS_OF_A_SAMPLE = 3  # at most, of takes
 FIGURES = {  # of the table at the end, as the journal names them
     "eval_loss": "validation loss",
     "eval_rewards/accuracies": "pairs ranked as wanted",
@@ -27,6 +28,7 @@ FIGURES = {  # of the table at the end, as the journal names them
     "probe/endless": "talks without an end",
     "probe/latency": "first word after (s)",
     "probe/replay": "words of a reply",
+    "probe/length": "words said over words due",
 }
 
 
@@ -123,10 +125,20 @@ def _rounds(
 @_told
 @click.option("--table", type=click.Choice(["streams", "losses", "beta", "data"]), help="One of the paper's tables.")
 @click.option("--vary", metavar="SECTION.KEY=V,V,...", help="Or the values of one setting, such as loss.beta=0.1,0.3.")
+@click.option("--judge", metavar="SUITE", help="Then every row's models talk to this suite's users, such as "
+              "judge:world, and one report sets them beside the base and the base told to talk more.")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of --judge: trainings of a row.")
+@click.option("--judge-limit", type=click.IntRange(1), help="Of --judge: samples of each task. [default: all]")
+@click.option("--takes", type=click.IntRange(2), help="Of --judge: pairs are made of so many takes of the base's own "
+              "on --suite, in place of data.pairs.")  # fmt: skip
+@click.option("--suite", default="learn:world", show_default=True, help="Of --takes: whom the base talks to.")
+@click.option("--limit", type=click.IntRange(1), help="Of --takes: samples of each task. [default: all]")
+@click.option("--jobs", type=click.IntRange(1), help="Of --judge: processes that listen. [default: one per core]")
 @as_json
 def sweep(
     config: Path | None, preset: str | None, sets: tuple[str, ...], probe_talks: int, table: "Table | None",
-    vary: str | None, as_json: bool,
+    vary: str | None, judge: str | None, seeds: int, judge_limit: int | None, takes: int | None, suite: str,
+    limit: int | None, jobs: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train once per row of a table and end in one comparison. A stopped sweep goes on where it was.
 
@@ -138,8 +150,22 @@ def sweep(
 
     if (table is None) == (vary is None):
         raise click.UsageError("give --table or --vary")
-    told = _config(config, preset, sets)
-    run_sweep(told, table, vary, Terminal(as_json), _watch(told, probe_talks))
+    if takes is not None and judge is None:
+        raise click.UsageError("--takes needs --judge: its rows are judged by how they talk")
+    told, terminal = _config(config, preset, sets), Terminal(as_json)
+    if judge is None:
+        run_sweep(told, table, vary, terminal, _watch(told, probe_talks))
+        return
+    from app.align_judged import JudgedOptions, run_judged
+    from app.align_sweep import rows_of
+    from app.bench import BenchOptions
+    from app.rounds import RoundOptions
+    from eval.runner import DriveOptions
+
+    judged = BenchOptions(judge, told.model.base, None, DriveOptions(), "none", judge_limit, jobs=jobs)
+    talks = judged._replace(suite=suite, limit=limit, drive=DriveOptions(repeats=takes or 1))
+    options = JudgedOptions(judged, seeds, None if takes is None else RoundOptions(talks, PAIRS_OF_A_SAMPLE))
+    run_judged(told, rows_of(told, table, vary), options, terminal, _watch(told, probe_talks))
 
 
 def _config(path: Path | None, preset: str | None, sets: tuple[str, ...]) -> "AlignConfig":

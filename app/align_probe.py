@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from app.reply_length import Due
 from eval.activity import SileroActivity
 from eval.metrics.qa_match import find_alias
 from eval.tasks.suite import Suite, load_suite
@@ -48,13 +49,14 @@ def stimuli_of(samples: Sequence[Sample], root: Path, codec: Codec) -> list[Stim
     audios = [np.pad(render(sample, root), around) for sample in samples]
     said = {sample.id: live[0].audio for sample in samples if (live := user_sound(sample, root, SAMPLE_RATE).live)}
     interruptions = dict(zip(said, encode_many(codec, list(said.values())), strict=True)) if said else {}
+    due = Due()
     return [
-        _stimulus(sample, codes, interruptions.get(sample.id))
+        _stimulus(sample, codes, interruptions.get(sample.id), due)
         for sample, codes in zip(samples, encode_many(codec, audios), strict=True)
     ]
 
 
-def _stimulus(sample: Sample, codes: np.ndarray, interruption: np.ndarray | None) -> Stimulus:
+def _stimulus(sample: Sample, codes: np.ndarray, interruption: np.ndarray | None, due: Due) -> Stimulus:
     def frame(time: float) -> int:
         return int((LEAD_IN + time) / FRAME)
 
@@ -69,6 +71,7 @@ def _stimulus(sample: Sample, codes: np.ndarray, interruption: np.ndarray | None
         pauses,
         partial(_right, sample.answers, sample.text) if asks else None,
         interruption,
+        due.words(sample.text) if asks else None,
     )
 
 

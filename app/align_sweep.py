@@ -18,12 +18,14 @@ from model.align.tables import Row, Table, paper_rows, placed, varied
 COLUMNS = {  # of a figure in the journal
     "probe/spoke": "reply", "probe/right": "right", "probe/cut_in": "cut in", "probe/yielded": "yielded",
     "probe/endless": "endless",
-    "probe/latency": "latency (s)", "probe/replay": "words", "eval_rewards/accuracies": "ranked",
+    "probe/latency": "latency (s)", "probe/replay": "words",
+    "probe/length": "of due", "eval_rewards/accuracies": "ranked",
     "eval_chosen_fell": "chosen fell", "eval_loss": "loss",
 }  # fmt: skip
 MEANING = (
     "reply: talks with a reply; right: right answers; cut in: pauses cut into; yielded: interruptions yielded to; "
-    "endless: talks without an end; latency: to the first word; words: of a reply; ranked: validation pairs ranked as "
+    "endless: talks without an end; latency: to the first word; words: of a reply; of due: beside a reply "
+    "without faults; ranked: validation pairs ranked as "
     "wanted; chosen fell: chosen replies that became less likely; loss: of validation, each row's own."
 )
 
@@ -43,12 +45,8 @@ def run_sweep(
 ) -> list[Compared]:
     """Make (or finish) every row and print and write them side by side; rows are of `table` or of `vary`."""
     config = resolved(config)
-    if vary is not None or table is None:
-        rows = varied(config, vary or "")
-    else:
-        rows = paper_rows(table, config, _kinds(config) if table == "data" else ())
     compared: list[Compared] = []
-    for row in placed(rows):
+    for row in placed(rows_of(config, table, vary)):
         terminal.note(row.name)
         made = align(row.config, terminal, watch)
         if not compared:
@@ -56,6 +54,13 @@ def run_sweep(
         compared.append(_compared(row, made))
     _show(compared, Path(config.run.folder), table or str(vary), terminal)
     return compared
+
+
+def rows_of(config: AlignConfig, table: Table | None, vary: str | None) -> list[Row]:
+    """The rows of a table, or of a setting's values."""
+    if vary is not None or table is None:
+        return varied(config, vary or "")
+    return paper_rows(table, config, _kinds(config) if table == "data" else ())
 
 
 def _compared(row: Row, made: Aligned) -> Compared:

@@ -134,8 +134,9 @@ class _Narrator:
             return
         words = [f"{title} {line[name]:.3f}" for name, title in SHOWN.items() if name in line]
         words += [f"{title} {100 * probed[name]:.0f} %" for name, title in PROBED.items() if name in probed]
-        if probed:
-            words.append(f"{probed['replay']:.1f} words a reply")
+        if "replay" in probed:
+            due = f", {probed['length']:.2f} of those due" if "length" in probed else ""
+            words.append(f"{probed['replay']:.1f} words a reply{due}")
         if "latency" in probed:
             words.append(f"first word after {probed['latency']:.2f} s")
         self._say(f"step {line['step']:g}: {', '.join(words)}")

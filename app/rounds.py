@@ -56,21 +56,25 @@ def rounds(config: AlignConfig, n: int, options: RoundOptions, terminal: Termina
 def _round(
     config: AlignConfig, system: str, folder: Path, options: RoundOptions, terminal: Terminal, watch: Watch
 ) -> Round:
-    told = options.talks
-    terminal.note(f"\n{system} talks to users of {told.suite}, {told.drive.repeats} takes each")
-    bench(told._replace(system=system, out=folder / "talks", decoding={**SAMPLED, **told.decoding}), terminal)
-
-    terminal.note("\nIts better takes are set before its worse ones: timing by program, content by the world's truth")
-    settings = PairSettings(validation_share=0)
-    build = BuildOptions((str(folder / "talks"),), folder / "pairs", Judging("world"), settings=settings)
-    stats = stats_of(build_takes(build, options.most, terminal))
-    terminal.note(", ".join(f"{row.pairs} {row.type.strip()}" for row in stats.types if row.pairs))
-
-    terminal.note(f"\nIt learns from {stats.pairs} pairs")
+    pairs = own_pairs(system, folder, options, terminal)
+    terminal.note(f"\nIt learns from {pairs} pairs")
     told_here = replace(
         config,
         model=replace(config.model, base=system),
         data=replace(config.data, pairs=str(folder / "pairs")),
         run=replace(config.run, folder=str(folder / "aligned")),
     )
-    return Round(stats.pairs, align(told_here, terminal, watch))
+    return Round(pairs, align(told_here, terminal, watch))
+
+
+def own_pairs(system: str, folder: Path, options: RoundOptions, terminal: Terminal) -> int:
+    """Make (or finish) a system's takes and the pairs of them, in folder/talks and folder/pairs; how many pairs."""
+    told = options.talks
+    terminal.note(f"\n{system} talks to users of {told.suite}, {told.drive.repeats} takes each")
+    bench(told._replace(system=system, out=folder / "talks", decoding={**SAMPLED, **told.decoding}), terminal)
+    terminal.note("\nIts better takes are set before its worse ones: timing by program, content by the world's truth")
+    settings = PairSettings(validation_share=0)
+    build = BuildOptions((str(folder / "talks"),), folder / "pairs", Judging("world"), settings=settings)
+    stats = stats_of(build_takes(build, options.most, terminal))
+    terminal.note(", ".join(f"{row.pairs} {row.type.strip()}" for row in stats.types if row.pairs))
+    return stats.pairs

@@ -7,7 +7,8 @@ Three ways to one gradient (DPO-LN on text), same weights, same pairs, in turns 
 
 `plain` is this house's own forward, not a slower stranger's. The heap is kept warm (glibc), so nothing here is page
 faults saved. Times are the process's own, so that a busy machine is no argument. Peak memory is of a fresh process
-each, above what stood before the step: packed, plain pair by pair, plain with four pairs in one batch as trainers do.
+each that has done a step of a few frames, above what stood before the step: packed, plain pair by pair, plain with four
+pairs in one batch as trainers do.
 The last row is a talk with four pairs on one trunk, which the plain ways must do pair by pair. Utilisation is of a
 large matrix product's speed.
 
@@ -171,8 +172,14 @@ def peak_memory(how: str, forks: list[int], reply: int) -> float:
 
 def measure_memory(how: str, forks: list[int], reply: int) -> float:
     torch.set_num_threads(1)
-    trunk, lms = talk(tuple(forks), reply), models()
-    step = partial(in_a_batch, lms, trunk) if how == "batch" else ways(lms, trunk)[how]
+    lms = models()
+
+    def step_on(trunk: Trunk) -> Callable[[], object]:
+        return partial(in_a_batch, lms, trunk) if how == "batch" else ways(lms, trunk)[how]
+
+    step_on(talk((16,), 8))()  # the code it runs is loaded, which is nobody's activations
+    lms.policy.zero_grad()
+    step = step_on(talk(tuple(forks), reply))
     gc.collect()
     before = _status("VmRSS")
     with open("/proc/self/clear_refs", "w") as file:  # the peak so far is forgotten

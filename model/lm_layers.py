@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
+from model.again import computed_again
 from model.lm_kyutai import LMConfig
 
 Map = Callable[[Tensor], Tensor]
@@ -24,6 +25,7 @@ Linear = partial(nn.Linear, bias=False)
 # Layer number, its qkv [B, T, 3 * dim] -> what was attended to [B, T, dim]; or of the last rows only, [B, t, dim],
 # and then only these go on.
 Attend = Callable[[int, Tensor], Tensor]
+LEAN_ROWS = 512  # that a lean feed-forward runs at a time
 Choose = Callable[[int, Tensor], Tensor]  # codebook number, its logits [B, card] -> the chosen codes [B]
 
 
@@ -148,9 +150,17 @@ class Block(nn.Module):
         self.qkv, self.out = linear(dim, 3 * dim), linear(dim, dim)
         self.gate_up, self.down = linear(dim, 2 * width), linear(width, dim)
 
-    def forward(self, x: Tensor, attend: Map) -> Tensor:
+    def forward(self, x: Tensor, attend: Map, lean: bool = False) -> Tensor:
+        """lean: the feed-forward part keeps nothing inside it for the backward pass, which runs it again in pieces."""
         maps = (self.qkv, self.out, self.gate_up, self.down)
-        return transform(x, Weights(self.norm_attention, self.norm_feed, *maps), attend)
+        w = Weights(self.norm_attention, self.norm_feed, *maps)
+        if not (lean and torch.is_grad_enabled()):
+            return transform(x, w, attend)
+        x, feed = _mix(x, w, attend), (self.norm_feed, *self.gate_up.parameters(), *self.down.parameters())
+        trained = [p for p in feed if p.requires_grad]
+        return torch.cat(
+            [computed_again(partial(_feed, w=w), rows, trained) for rows in torch.split(x, LEAN_ROWS, -2)], -2
+        )
 
     def at(self, codebook: int) -> Weights:
         """The share of one codebook, in a block of StepLinears."""
@@ -160,19 +170,27 @@ class Block(nn.Module):
 
 def transform(x: Tensor, w: Weights, attend: Map) -> Tensor:
     """What a block does to x [..., dim], or to its last rows where only those were attended for."""
+    return _feed(_mix(x, w, attend), w)
+
+
+def _mix(x: Tensor, w: Weights, attend: Map) -> Tensor:
+    """The attention part."""
     seen = attend(w.qkv(rms_norm(x, w.norm_attention)))
-    x = x[..., -seen.shape[-2] :, :] + w.out(seen)
+    return x[..., -seen.shape[-2] :, :] + w.out(seen)
+
+
+def _feed(x: Tensor, w: Weights) -> Tensor:
     gate, up = w.gate_up(rms_norm(x, w.norm_feed)).chunk(2, -1)
     return x + w.down(functional.silu(gate) * up)
 
 
-def through(blocks: nn.ModuleList, x: Tensor, attend: Attend, checkpointing: bool) -> Tensor:
+def through(blocks: nn.ModuleList, x: Tensor, attend: Attend, checkpointing: bool, lean: bool = False) -> Tensor:
     """x through all blocks; with checkpointing the backward pass computes again what happens inside them."""
     for layer, block in enumerate(blocks):
         if checkpointing and torch.is_grad_enabled():
             x = checkpoint(block, x, partial(attend, layer), use_reentrant=False, preserve_rng_state=False)
         else:
-            x = block(x, partial(attend, layer))
+            x = block(x, partial(attend, layer), lean)
     return x
 
 

@@ -46,7 +46,16 @@ def test_an_answer_after_the_users_end_is_timed_and_judged() -> None:
 def test_words_before_the_end_are_no_answer_and_silence_is_wrong() -> None:
     asked = user("a", right=lambda said: True)
     early, silent = figures(asked, {4: 5, 5: 6}), figures(asked, {})
-    assert early == silent == {"spoke": 0.0, "right": 0.0, "endless": 0.0, "replay": 0.0}
+    assert early == silent == {"spoke": 0.0, "right": 0.0, "endless": 0.0}
+
+
+def test_a_silent_talk_says_nothing_about_how_long_replies_are() -> None:
+    asked = [user(name, due_words=4.0) for name in "ab"]
+    found = Says(asked, [{12: 5, 13: 6, 14: 5}, {}])(DuplexLM(SMALL))
+    assert (found["spoke"], found["replay"], found["length"]) == (0.5, 3.0, 0.75)
+    half_silent = {"spoke": 0.5, "endless": 0.0, "replay": 6.0}
+    assert alarms(half_silent, {"spoke": 1.0, "endless": 0.0, "replay": 6.0}) == []
+    assert alarms({"spoke": 0.0, "endless": 0.0}, {"spoke": 0.0, "endless": 0.0}) == []
 
 
 @pytest.mark.parametrize(("frame", "cut"), [(3, 0.0), (4, 1.0), (7, 1.0), (8, 0.0), (12, 0.0)])

@@ -93,7 +93,8 @@ def _compiled_flex() -> Any:
 
 def _merge(layout: Layout, device: torch.device) -> Core:
     def core(q: Tensor, k: Tensor, v: Tensor, first: int) -> Tensor:
-        out: Tensor = _Merged.apply(q, k, v, layout, first)  # type: ignore[no-untyped-call]
+        # A view of v would keep all of qkv for the backward pass.
+        out: Tensor = _Merged.apply(q, k, v.contiguous(), layout, first)  # type: ignore[no-untyped-call]
         return out
 
     return core
@@ -129,7 +130,7 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, layout: Layout, first: int) -> Tensor:
-        out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
         lse = q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
         for tree in layout.trees:
             if not first and tree.length:

@@ -5,8 +5,8 @@ detector. The users are codes that are handed in; the agent is the model itself,
 probes differ by the model alone. All talks run side by side in one batch.
 
 What counts as speech is the text stream's words, so times are those of tokens: a word sounds a little later. An agent
-that never speaks is no answer (wrong), not missing data; only the latency of one that never speaks is not known, and
-is then left out. What a right answer is, is handed in as a function.
+that never speaks is no answer (wrong), not missing data; only when and how long it spoke is then not known and left
+out. What a right answer is, is handed in as a function.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +38,7 @@ class Stimulus:
     pauses: tuple[tuple[int, int], ...] = ()  # first frame and the one after the last, inside the turn
     right: Callable[[str], bool] | None = None  # of the words said after the user's end; None: nothing is asked
     interruption: npt.NDArray[np.int16] | None = None  # [user streams, n], said into the answer in place of `codes`
+    due_words: float | None = None  # of a reply without faults; None: not known
 
 
 class Probe:
@@ -89,14 +90,15 @@ class Probe:
         spoken = ~np.isin(text, silent) & (text != NO_INPUT)
         after = np.flatnonzero(spoken[stimulus.end_frame :])
         reply = " ".join(self._words[token] for token in text[stimulus.end_frame :][after])
-        last = round(ENDLESS_SECONDS / FRAME)
+        last, replay = round(ENDLESS_SECONDS / FRAME), _replay(after) or None
         return Reading(
             spoke=bool(len(after)),
             right=None if stimulus.right is None else bool(len(after)) and stimulus.right(reply),
             cut_in=any(spoken[start:end].any() for start, end in stimulus.pauses) if stimulus.pauses else None,
             endless=bool(spoken[-last:].any()),
             latency=float(after[0]) * FRAME if len(after) else None,
-            replay=_replay(after),
+            replay=replay,
+            length=replay / stimulus.due_words if replay and stimulus.due_words else None,
             yielded=_yielded(stimulus, after),
         )
 
@@ -109,7 +111,8 @@ class Reading(NamedTuple):
     cut_in: bool | None  # a word inside a pause of the user's
     endless: bool  # still speaking at the end
     latency: float | None  # seconds from the user's end to the first word
-    replay: int  # words of the reply, until SILENT_FRAMES without one
+    replay: int | None  # words of the reply, until SILENT_FRAMES without one
+    length: float | None  # the same over the words due
     yielded: bool | None  # silent a second after it was interrupted
 
 
@@ -161,6 +164,6 @@ def alarms(base: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
         found.append(f"falls silent: speaks in {now['spoke']:.0%} of talks, {base['spoke']:.0%} before")
     if now["endless"] > max(0.5, 2 * base["endless"]):
         found.append(f"does not stop: still speaks at the end of {now['endless']:.0%} of talks")
-    if now["replay"] > 2 * max(base["replay"], 1.0):
-        found.append(f"talks on: {now['replay']:.1f} words a reply, {base['replay']:.1f} before")
+    if (replay := now.get("replay", 0.0)) > 2 * max(before := base.get("replay", 0.0), 1.0):
+        found.append(f"talks on: {replay:.1f} words a reply, {before:.1f} before")
     return found

@@ -1,0 +1,138 @@
+"""Tables judged by talks: seeds as takes of one run, what is left of a fault, how long replies should be."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+from test_eval_pairs_sources import asked, run_of
+
+from analysis.ratio import ratio_of_means
+from app.align_judged import FAULTS, faults_left, plan_of
+from app.joined import joined
+from app.reply_length import Due, ratios, said_and_due
+from eval.metrics import metric
+from model.systems.scripted import ScriptedSystem
+from model.tiny.world import load_world
+from protocols.errors import InputError
+from protocols.records import Conversation, Cue, Event, Key, Recording, Sample, Score, Transcript, Word
+from protocols.runs import Protocol, RunInfo
+from protocols.store import Run
+
+pytest.importorskip("pyarrow", reason="pip install 'duologue[pairs]'")
+
+
+def talk(folder: Path, name: str, *delays: float) -> Run:
+    question, script = asked("q", *delays)
+    return run_of(folder / name, ScriptedSystem("x", {"q": script}), [question])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    """One question answered, and not answered."""
+    return [talk(tmp_path, "answered", 0.5), talk(tmp_path, "silent")]
+
+
+def done(runs: Sequence[Run]) -> None:
+    for run in runs:
+        with run.writing() as writing:
+            writing.update(replace(run.info, status="done"))
+
+
+def test_runs_become_takes_of_one_run_with_their_sound(runs: list[Run], tmp_path: Path) -> None:
+    done(runs)
+    made = joined(runs, "row", tmp_path / "row")
+    assert (made.info.system, made.info.protocol.repeats, made.verify()) == ("row", 2, [])
+    talks = list(made.read(Conversation))
+    assert [t.take for t in talks] == [0, 1]
+    for one, run in zip(talks, runs, strict=True):
+        (theirs,) = run.read(Conversation)
+        assert one.recording is not None
+        assert theirs.recording is not None
+        assert np.array_equal(made.read_audio(one.recording), run.read_audio(theirs.recording))
+    assert joined(runs, "row", tmp_path / "row").path == made.path
+
+
+def test_what_is_not_finished_is_not_joined(runs: list[Run], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be done"):
+        joined(runs, "row", tmp_path / "row")
+    assert not (tmp_path / "row").exists()
+
+
+def test_the_ratio_of_means_is_of_all_and_its_interval_of_clusters() -> None:
+    clusters = [f"c{i}" for i in range(40) for _ in range(2)]
+    before = np.tile([1.0, 0.0], 40)
+    after = np.where(np.arange(80) % 4 == 0, 1.0, 0.0)
+    left = ratio_of_means(before, after, clusters)
+    assert left is not None
+    assert (left.value, left.n, left.n_clusters) == (0.5, 80, 40)
+    assert left.low is not None
+    assert left.high is not None
+    assert 0.3 < left.low < 0.5 < left.high < 0.7
+    none = ratio_of_means(before, before * 0, clusters)
+    assert none is not None
+    assert (none.value, none.low, none.high) == (0.0, None, None)
+    assert ratio_of_means(before * 0, after, clusters) is None
+    one = ratio_of_means(before, after, ["c"] * 80)
+    assert one is not None
+    assert one.low is None
+
+
+def test_a_model_without_faults_says_the_mean_of_its_right_replies() -> None:
+    world, due = load_world(), Due()
+    fact = world.facts[0]
+    lengths = [len(reply.split()) for reply in fact.replies]
+    assert due.words(fact.asks[0]) == sum(lengths) / len(lengths)
+    assert due.words(world.pairs[0].safe) == len(world.pairs[0].reply.split())
+    assert due.words(world.pairs[0].unsafe) == np.mean([len(text.split()) for text in world.refusal])
+    assert due.words("Tell me about quantum chromodynamics and its many friends.") is None
+
+
+def scored(folder: Path, name: str, values: Sequence[float]) -> Run:
+    """A run of which only some figures are known."""
+    protocol = Protocol("planted", "", 1, 0, 1.0, 4.0, "none", "simulated")
+    infos = tuple(metric(figure).info for figure in ("qa.text", "timing.latency", "safety.over_refusal.text"))
+    run = Run.create(folder / name, RunInfo(name, "1", protocol, "done", "", len(values), infos))
+    with run.writing() as writing:
+        for i, value in enumerate(values):
+            writing.append(Score(f"q{i}", 0, "qa.text", "qa.text/1", value, "x"))
+            writing.append(Score(f"q{i}", 0, "timing.latency", "timing.latency/1", 0.5, "x"))
+    return run
+
+
+def test_what_is_left_of_a_fault_is_beside_the_bases_own_share(tmp_path: Path) -> None:
+    base, row = (
+        scored(tmp_path, name, values) for name, values in (("b", [0] * 20 + [1] * 5), ("r", [0, 0] + [1] * 23))
+    )
+    (wrong, refused) = faults_left(base, row)
+    assert wrong.fault == FAULTS["qa.text"]
+    assert wrong.share is not None
+    assert wrong.left is not None
+    assert (wrong.share.value, wrong.left.value, wrong.said) == (pytest.approx(0.08), pytest.approx(0.1), "halved")
+    assert (refused.share, refused.left, refused.said) == (None, None, "")
+    same = next(iter(faults_left(base, scored(tmp_path, "again", [0] * 20 + [1] * 5))))
+    assert same.said == "not halved"
+    assert next(iter(faults_left(base, base))).left is None
+    plan = plan_of([base, row])
+    assert (plan.claims, plan.harms) == ({"qa.text": "better"}, {"timing.latency": 0.2})
+
+
+def test_a_reply_ends_at_its_first_long_silence_and_only_uninterrupted_ones_count(tmp_path: Path) -> None:
+    question = load_world().facts[0].asks[0]
+    turn, pause = Event("turn", 0.0, 1.0, "given"), Event("pause", 0.3, 0.6, "given")
+    samples = [
+        Sample(name, "t", (Cue("q.flac", 0.0),), 1.0, events, question)
+        for name, events in (("plain", (turn,)), ("paused", (turn, pause)), ("silent", (turn,)))
+    ]
+    run = scored(tmp_path, "said", [])
+    words = tuple(Word("w", start, start + 0.08) for start in (0.5, 1.2, 2.7, 4.4))
+    with run.writing() as writing:
+        writing.append(*samples)
+        for sample in samples:
+            said = () if sample.id == "silent" else (Transcript("agent", "model", words),)
+            recording = Recording("audio/x.flac", 24_000, 1, "")
+            writing.append(Conversation(sample.id, 0, "s", 0, recording, events=sample.events, transcripts=said))
+    found = said_and_due(run, Due())
+    assert [(key, said) for key, (said, _) in found.items()] == [(Key("plain", 0), 2)]
+    assert ratios(found).tolist() == [2 / found[Key("plain", 0)][1]]
