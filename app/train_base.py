@@ -20,6 +20,7 @@ from eval.speak import CachedSpeaker, EspeakSpeaker, KokoroSpeaker, speech_cache
 from eval.words import Aligner
 from model.codec import Codec
 from model.lm import save_kyutai
+from model.systems.tiny import load_parts
 from model.tiny.clips import ClipLibrary, Sound, build, heard_vocabulary, vocabulary
 from model.tiny.faults import FaultRates, plant
 from model.tiny.recipe import Recipe, tiny_config
@@ -44,6 +45,7 @@ class BaseOptions:
     variants: int = 4  # conditions each utterance is heard in
     faults: FaultRates = field(default=FaultRates())
     recipe: Recipe = field(default_factory=Recipe)
+    begin_from: Path | None = None  # a model of this world whose training goes on; None: random weights
 
 
 def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
@@ -55,6 +57,8 @@ def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
     trainer = Trainer(tiny_config(len(vocabulary(world)), codec.card), options.recipe, n_heard)
     if trainer.load(options.out):
         terminal.note(f"going on at step {trainer.step:,}")
+    elif options.begin_from:
+        trainer.begin_from(load_parts(options.begin_from, codec).lm)
     faults = plant(world, held, options.faults, options.recipe.seed)
     _train(trainer, options, terminal, trainer.run(world, held, faults, clips, options.out))
     trainer.save(options.out)
@@ -71,6 +75,7 @@ def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
         "faults": options.faults._asdict(),
         "voices_per_text": dict(options.rounds),
         "conditions_per_voice": options.variants,
+        "begun_from": options.begin_from and sha256_of(options.begin_from / "model.safetensors"),
         "clips_sha256": sha256_of(options.out / "clips.npz"),
         "world_sha256": sha256_of(FILE),
         "versions": {name: version(name) for name in ("duologue", "torch", "numpy")},

@@ -1,5 +1,6 @@
 """The base model's recipe from texts to a model that talks, on toy sounds; and what the world suite asks."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -46,8 +47,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.train_base._speakers", lambda lines, voices: {"kokoro": Beeps(), "espeak": Beeps()})
 
 
-def make(out: Path, steps: int = 4) -> Path:
-    options = BaseOptions(out, Path("/nowhere"), {"kokoro": 1}, 1, NO_FAULTS, RECIPE.scaled(steps))
+def make(out: Path, steps: int = 4, engine: str = "kokoro", begin_from: Path | None = None) -> Path:
+    options = BaseOptions(out, Path("/nowhere"), {engine: 1}, 1, NO_FAULTS, RECIPE.scaled(steps), begin_from)
     return train_base(options, CODEC, Terminal(as_json=True))  # type: ignore[arg-type]
 
 
@@ -70,6 +71,16 @@ def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(tmp_path
     assert (tmp_path / "base" / "clips.npz").stat().st_mtime_ns == clips
     with pytest.raises(InputError, match="another recipe"):
         make(tmp_path / "base", steps=5)
+
+
+def test_a_model_is_trained_further_in_other_voices(tmp_path: Path) -> None:
+    first = make(tmp_path / "first")
+    further = make(tmp_path / "further", engine="blended", begin_from=first)
+    old, new = (load_parts(folder, CODEC).lm.state_dict() for folder in (first, further))  # type: ignore[arg-type]
+    rates = 4 * RECIPE.learning_rate  # Adam moves no weight further than its rate in a step
+    assert 0 < max(float((new[name] - old[name]).abs().max()) for name in old) < 1.5 * rates
+    made = json.loads((further / "training.json").read_text())
+    assert made["begun_from"] == hashlib.sha256((first / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_losses_are_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

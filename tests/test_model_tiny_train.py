@@ -229,3 +229,12 @@ def test_the_embedded_model_is_small() -> None:
     trainer = Trainer(tiny_config(text_card=520, card=1024), Recipe(), 400)
     n = sum(p.numel() for p in trainer.model.parameters())
     assert 4e6 < n < 8e6, f"{n / 1e6:.1f} M parameters; two bytes each must fit 16 MB"
+
+
+def test_a_training_begins_from_a_model_of_the_same_shape_only() -> None:
+    model = DuplexLM(SMALL, seed=7)
+    trainer = Trainer(SMALL, RECIPE, N_HEARD)
+    trainer.begin_from(model)
+    assert all(torch.equal(p, model.state_dict()[name]) for name, p in trainer.model.state_dict().items())
+    with pytest.raises(InputError, match="cannot begin as one of"):
+        trainer.begin_from(DuplexLM(replace(SMALL, num_layers=1 + SMALL.num_layers)))

@@ -61,6 +61,9 @@ PHASES = (
 )  # fmt: skip
 
 
+CONTINUED = (replace(PHASES[0], steps=1_000), replace(PHASES[1], steps=5_500))  # of a model that knows its world
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to train."""
@@ -72,6 +75,11 @@ class Recipe:
     clip_norm: float = 1.0
     seed: int = 0
     save_every: int = 250
+
+    @classmethod
+    def continued(cls, seed: int) -> "Recipe":
+        """How to train a model further on other voices: gentler, and half as long."""
+        return cls(CONTINUED, learning_rate=1e-3, seed=seed)
 
     @property
     def steps(self) -> int:

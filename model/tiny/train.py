@@ -175,6 +175,12 @@ class Trainer:
             fused=True,
         )
 
+    def begin_from(self, model: DuplexLM) -> None:
+        """Start with another model's weights instead of random ones; InputError if it is of another shape."""
+        if model.config != self.model.config:
+            raise InputError(f"a model of {self.model.config} cannot begin as one of {model.config}")
+        self.model.load_state_dict(model.state_dict())
+
     def run(
         self, world: World, held: Split, faults: Faults, clips: Clips, folder: Path, until: int | None = None
     ) -> Iterator[Losses]:
