@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from model.lm import NO_INPUT, LMConfig
+from model.lm import NO_INPUT, DuplexLM, LMConfig
 from model.tiny.faults import FaultRates, plant
 from model.tiny.grid import EPAD, FIRST_WORD, NO_WORD, PAD, AgentClip, Placed, UserClip
 from model.tiny.recipe import PHASES, Phase, Recipe, schedule, tiny_config
