@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import torch
 
 from app.show import Terminal
 from eval.speak import CachedSpeaker, EspeakSpeaker, KokoroSpeaker, speech_cache
@@ -46,6 +47,7 @@ class BaseOptions:
     faults: FaultRates = field(default=FaultRates())
     recipe: Recipe = field(default_factory=Recipe)
     begin_from: Path | None = None  # a model of this world whose training goes on; None: random weights
+    device: str = "cpu"
 
 
 def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
@@ -54,7 +56,7 @@ def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
     held = split(world)
     clips = _clips(options, world, held, codec, terminal)
     n_heard = len(heard_vocabulary(world, held))
-    trainer = Trainer(tiny_config(len(vocabulary(world)), codec.card), options.recipe, n_heard)
+    trainer = Trainer(tiny_config(len(vocabulary(world)), codec.card), options.recipe, n_heard, options.device)
     if trainer.load(options.out):
         terminal.note(f"going on at step {trainer.step:,}")
     elif options.begin_from:
@@ -63,6 +65,14 @@ def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
     _train(trainer, options, terminal, trainer.run(world, held, faults, clips, options.out))
     trainer.save(options.out)
     return _export(trainer, world, options)
+
+
+def chosen_device(wanted: str | None) -> str:
+    """Where to train: as wanted, else on a GPU if there is one. InputError if the GPU that is wanted is not there."""
+    gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not gpu:
+        raise InputError("torch finds no GPU for --device cuda; leave the option away to train on the processor")
+    return wanted or ("cuda" if gpu else "cpu")
 
 
 def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
@@ -75,6 +85,7 @@ def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
         "faults": options.faults._asdict(),
         "voices_per_text": dict(options.rounds),
         "conditions_per_voice": options.variants,
+        "device": options.device,
         "begun_from": options.begin_from and sha256_of(options.begin_from / "model.safetensors"),
         "clips_sha256": sha256_of(options.out / "clips.npz"),
         "world_sha256": sha256_of(FILE),
@@ -131,8 +142,6 @@ def _train(trainer: Trainer, options: BaseOptions, terminal: Terminal, steps: It
 
 def make_codec(kokoro_voices: Path, out: Path, seed: int, steps: int | None, terminal: Terminal) -> Path:
     """Train the codec and its voice on the voices of training; the weights' path."""
-    import torch
-
     from model.tiny.train_codec import STEPS, train
     from model.tiny.train_speech import Cast
 

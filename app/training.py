@@ -17,7 +17,9 @@ from app.options import as_json, key_values
 @click.option("--from", "begin_from", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="MODEL",
               help="Train this model further, in the voices of --rounds.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1), help="Training steps. [default: the recipe's]")
-@click.option("--faults/--no-faults", default=True, show_default=True, help="Plant the base model's faults, or none.")
+@click.option("--faults/--no-faults", default=True, show_default=True, help="Plant the base model's faults, or none: "
+              "a control that does everything right.")  # fmt: skip
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where to train. [default: a GPU if there is one]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Source of all chance.")
 @as_json
 def train_base(
@@ -27,6 +29,7 @@ def train_base(
     begin_from: Path | None,
     steps: int | None,
     faults: bool,
+    device: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -35,7 +38,7 @@ def train_base(
     Needs the extras `model` and `train-tiny` and the program espeak-ng; a few hours on two cores.
     """
     from app.show import Terminal
-    from app.train_base import BaseOptions
+    from app.train_base import BaseOptions, chosen_device
     from app.train_base import train_base as make
     from model.tiny.codec import load_codec
     from model.tiny.faults import NO_FAULTS, FaultRates
@@ -46,7 +49,8 @@ def train_base(
     recipe = recipe if steps is None else recipe.scaled(steps)
     said = {engine: int(n) for engine, n in (rounds or {"kokoro": 4, "espeak": 4}).items()}
     rates = FaultRates() if faults else NO_FAULTS
-    options = BaseOptions(out, voices, said, faults=rates, recipe=recipe, begin_from=begin_from)
+    where = chosen_device(device)
+    options = BaseOptions(out, voices, said, faults=rates, recipe=recipe, begin_from=begin_from, device=where)
     folder = make(options, load_codec(), terminal)
     terminal.say(f"Model: {folder}")
     terminal.result({"model": str(folder), "steps": recipe.steps})

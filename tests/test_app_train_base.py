@@ -10,7 +10,7 @@ import pytest
 from test_model_systems_tiny import LevelCodec
 
 from app.show import Terminal
-from app.train_base import BaseOptions, train_base
+from app.train_base import BaseOptions, chosen_device, train_base
 from app.world_texts import REFUSALS, texts
 from builders import tone
 from eval.metrics.qa import find_alias
@@ -107,3 +107,12 @@ def test_the_world_suite_asks_what_it_says_it_asks() -> None:
     assert all(find_alias(reply, REFUSALS) for reply in WORLD.refusal)
     assert not any(find_alias(reply, REFUSALS) for reply in WORLD.comply)
     assert texts() == asked
+
+
+def test_a_gpu_is_used_if_there_is_one_and_missed_if_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [chosen_device(wanted) for wanted in (None, "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert [chosen_device(wanted) for wanted in (None, "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(InputError, match="no GPU"):
+        chosen_device("cuda")

@@ -20,7 +20,9 @@ from model.tiny.train import (
     Losses,
     Trainer,
     _frames_of_audio,
+    _share_right,
     _text_loss,
+    _weighted,
     losses_of,
     make_batch,
 )
@@ -238,3 +240,27 @@ def test_a_training_begins_from_a_model_of_the_same_shape_only() -> None:
     assert all(torch.equal(p, model.state_dict()[name]) for name, p in trainer.model.state_dict().items())
     with pytest.raises(InputError, match="cannot begin as one of"):
         trainer.begin_from(DuplexLM(replace(SMALL, num_layers=1 + SMALL.num_layers)))
+
+
+def test_everything_a_step_needs_lies_on_the_trainers_device() -> None:
+    """On the device `meta`, which like a GPU refuses what lies on the processor."""
+    trainer = Trainer(SMALL, RECIPE, N_HEARD, "meta")
+    batch = make_batch(WORLD, HELD, FAULTS, Toy(), RECIPE, CARD, 20).on(torch.device("meta"))
+    ear = Ear(trainer.model, N_HEARD)
+    hidden = trainer.model.hidden(batch.codes)
+    words = batch.targets[:, 0]
+    loss = _text_loss(trainer.model.text_head(hidden), words, PHASE) + _weighted(ear.names(), batch.heard, NO_WORD, 0.1)
+    audio = trainer.model.depth(hidden[:, 0], batch.targets[:, :8, 0])
+    (loss + audio.sum()).backward()
+    assert {p.grad.device.type for p in [*trainer.model.layers.parameters(), ear.weight] if p.grad is not None} == {"meta"}
+    with pytest.raises(RuntimeError, match="device"):
+        _weighted(ear.names(), make_batch(WORLD, HELD, FAULTS, Toy(), RECIPE, CARD, 20).heard, NO_WORD, 0.1)
+
+
+def test_a_further_training_asks_more_requests_and_ends_in_whole_talks() -> None:
+    further = Recipe.continued(seed=0)
+    assert further.phases[-1].faulty and not further.phases[0].faulty
+    assert further.steps < Recipe().steps / 2
+    for phase, before in zip(further.phases, PHASES, strict=True):
+        assert phase.scenario.scenes[1] > before.scenario.scenes[1]
+        assert sum(phase.scenario.scenes) == pytest.approx(1)

@@ -61,7 +61,12 @@ PHASES = (
 )  # fmt: skip
 
 
-CONTINUED = (replace(PHASES[0], steps=1_000), replace(PHASES[1], steps=5_500))  # of a model that knows its world
+# Of a model that knows its world and shall hear more voices. Requests and their look-alikes differ in a word or two, so
+# they come more often, and more questions begin like another.
+CONTINUED = (
+    replace(PHASES[0], steps=500, scenario=DENSE._replace(scenes=(0.6, 0.35, 0.05, 0, 0), tempo=0.15, spliced=0.3)),
+    replace(PHASES[1], steps=3_000, scenario=WHOLE._replace(scenes=(0.5, 0.3, 0.1, 0.05, 0.05), spliced=0.5)),
+)
 
 
 @dataclass(frozen=True)
