@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -86,7 +87,7 @@ def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
         "voices_per_text": dict(options.rounds),
         "conditions_per_voice": options.variants,
         "device": options.device,
-        "begun_from": options.begin_from and sha256_of(options.begin_from / "model.safetensors"),
+        "begun_from": options.begin_from and _origin(options.begin_from),
         "clips_sha256": sha256_of(options.out / "clips.npz"),
         "world_sha256": sha256_of(FILE),
         "versions": {name: version(name) for name in ("duologue", "torch", "numpy")},
@@ -94,6 +95,15 @@ def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
     }
     (folder / "training.json").write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return folder
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    """Which model a training began from, and how that one was made as far as it says."""
+    made = folder / "training.json"
+    return {
+        "sha256": sha256_of(folder / "model.safetensors"),
+        "training": json.loads(made.read_text("utf-8")) if made.exists() else None,
+    }
 
 
 def _clips(options: BaseOptions, world: World, held: Split, codec: Codec, terminal: Terminal) -> ClipLibrary:
