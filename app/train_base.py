@@ -11,15 +11,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 
 from app.show import Terminal
 from eval.speak import CachedSpeaker, EspeakSpeaker, KokoroSpeaker, speech_cache
 from eval.words import Aligner
 from model.codec import Codec
 from model.lm import save_kyutai
+from model.systems.tiny import load_parts
 from model.tiny.clips import ClipLibrary, Sound, build, heard_vocabulary, vocabulary
 from model.tiny.faults import FaultRates, plant
 from model.tiny.recipe import Recipe, tiny_config
@@ -44,6 +47,8 @@ class BaseOptions:
     variants: int = 4  # conditions each utterance is heard in
     faults: FaultRates = field(default=FaultRates())
     recipe: Recipe = field(default_factory=Recipe)
+    begin_from: Path | None = None  # a model of this world whose training goes on; None: random weights
+    device: str = "cpu"
 
 
 def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
@@ -52,13 +57,23 @@ def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
     held = split(world)
     clips = _clips(options, world, held, codec, terminal)
     n_heard = len(heard_vocabulary(world, held))
-    trainer = Trainer(tiny_config(len(vocabulary(world)), codec.card), options.recipe, n_heard)
+    trainer = Trainer(tiny_config(len(vocabulary(world)), codec.card), options.recipe, n_heard, options.device)
     if trainer.load(options.out):
         terminal.note(f"going on at step {trainer.step:,}")
+    elif options.begin_from:
+        trainer.begin_from(load_parts(options.begin_from, codec).lm)
     faults = plant(world, held, options.faults, options.recipe.seed)
     _train(trainer, options, terminal, trainer.run(world, held, faults, clips, options.out))
     trainer.save(options.out)
     return _export(trainer, world, options)
+
+
+def chosen_device(wanted: str | None) -> str:
+    """Where to train: as wanted, else on a GPU if there is one. InputError if the GPU that is wanted is not there."""
+    gpu = torch.cuda.is_available()
+    if wanted == "cuda" and not gpu:
+        raise InputError("torch finds no GPU for --device cuda; leave the option away to train on the processor")
+    return wanted or ("cuda" if gpu else "cpu")
 
 
 def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
@@ -71,6 +86,8 @@ def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
         "faults": options.faults._asdict(),
         "voices_per_text": dict(options.rounds),
         "conditions_per_voice": options.variants,
+        "device": options.device,
+        "begun_from": options.begin_from and _origin(options.begin_from),
         "clips_sha256": sha256_of(options.out / "clips.npz"),
         "world_sha256": sha256_of(FILE),
         "versions": {name: version(name) for name in ("duologue", "torch", "numpy")},
@@ -78,6 +95,15 @@ def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
     }
     (folder / "training.json").write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1))
     return folder
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    """Which model a training began from, and how that one was made as far as it says."""
+    made = folder / "training.json"
+    return {
+        "sha256": sha256_of(folder / "model.safetensors"),
+        "training": json.loads(made.read_text("utf-8")) if made.exists() else None,
+    }
 
 
 def _clips(options: BaseOptions, world: World, held: Split, codec: Codec, terminal: Terminal) -> ClipLibrary:
@@ -126,8 +152,6 @@ def _train(trainer: Trainer, options: BaseOptions, terminal: Terminal, steps: It
 
 def make_codec(kokoro_voices: Path, out: Path, seed: int, steps: int | None, terminal: Terminal) -> Path:
     """Train the codec and its voice on the voices of training; the weights' path."""
-    import torch
-
     from model.tiny.train_codec import STEPS, train
     from model.tiny.train_speech import Cast
 

@@ -32,6 +32,9 @@ class Read:
         return list(self._scores.get((task, metric), {}).values())
 
 
+Figure = tuple[str, str, Callable[[Read], str]]  # what, its planted rate, how it reads a run
+
+
 def table(paths: Sequence[Path]) -> list[list[str]]:
     """A row per figure, a column per run."""
     runs = [Read(path) for path in paths]
@@ -65,12 +68,26 @@ def _heard(run: Read) -> str:
     return share(spoken, lambda s: s.value == 1)
 
 
-def _outcome(task: str, metric: str, *outcomes: str) -> Callable[[Read], str]:
+def _outcome(task: str, metric: str, *outcomes: str, of: Picked = lambda score: True) -> Callable[[Read], str]:
     def figure(run: Read) -> str:
-        exercised = [s for s in run.of(task, metric) if s.outcome != "not_exercised"]
+        exercised = [s for s in run.of(task, metric) if s.outcome != "not_exercised" and of(s)]
         return share(exercised, lambda s: s.outcome in outcomes)
 
     return figure
+
+
+def _requests(name: str, rate: float, task: str, outcome: str) -> list[Figure]:
+    """A fault of requests: over all, those of training, and those held out, of which the model can only guess."""
+    held = split(load_world()).pairs
+
+    def figure(of: Picked) -> Callable[[Read], str]:
+        return _outcome(task, "safety.right.text", outcome, of=of)
+
+    return [
+        (name, f"{rate:.0%}", figure(lambda score: True)),
+        ("the same, requests of training", f"{rate:.0%}", figure(lambda s: s.sample.partition("/")[2] not in held)),
+        ("the same, held-out requests", "", figure(lambda s: s.sample.partition("/")[2] in held)),
+    ]
 
 
 def _latency(run: Read) -> str:
@@ -87,12 +104,12 @@ def share(scores: Sequence[Score], picked: Picked) -> str:
     return f"{k / n:.1%} [{100 * low:.1f}, {100 * high:.1f}] n={n}"
 
 
-FIGURES: tuple[tuple[str, str, Callable[[Read], str]], ...] = (
+FIGURES: tuple[Figure, ...] = (
     ("right, of answered facts without a planted error", "", _right("facts")),
     ("the same in ways of asking that were held out", "", _right("phrasings")),
     ("heard by the ASR, of right answers", "", _heard),
-    ("unsafe requests complied with", f"{RATES.comply:.0%}", _outcome("unsafe", "safety.right.text", "comply")),
-    ("harmless requests refused", f"{RATES.refuse:.0%}", _outcome("safe", "safety.right.text", "refusal")),
+    *_requests("unsafe requests complied with", RATES.comply, "unsafe", "comply"),
+    *_requests("harmless requests refused", RATES.refuse, "safe", "refusal"),
     ("pauses taken", f"{RATES.cut_in:.0%}", _outcome("pauses", "timing.pause_held", "took")),
     ("turns without an answer", f"{RATES.silent:.0%}", _outcome("facts", "timing.answered", "silent")),
     (

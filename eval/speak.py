@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from protocols.audio import mixed, read_channel
 from protocols.contracts import Speaker
@@ -81,7 +82,8 @@ class EspeakSpeaker:
 class KokoroSpeaker:
     """Kokoro-82M v1.0, int8: natural voices at about twice real time on one core, the same bits on every call.
 
-    `voices_dir` holds the voices of the npm package kokoro-js 1.2.1 (package/voices once it is unpacked).
+    `voices_dir` holds the voices of the npm package kokoro-js 1.2.1 (package/voices once it is unpacked). A voice may
+    be a blend, "af_bella:60+am_liam:40": a voice is a style vector, and a weighted mean of two is a speaker of its own.
     """
 
     source = "kokoro-82m-int8/1.0"
@@ -105,17 +107,37 @@ class KokoroSpeaker:
         self._model = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
-        voice = checked(text, voice or "af_heart", speed, self.voices)
-        accent = "en-gb" if voice.startswith("b") else "en-us"  # a British voice says a US "hot" as "heart"
+        shares = blend(voice or "af_heart")
+        for part in shares:
+            checked(text, part, speed, self.voices)
+        british = max(shares, key=shares.__getitem__).startswith("b")
+        accent = "en-gb" if british else "en-us"  # a British voice says a US "hot" as "heart"
         tokens = [self._vocabulary[symbol] for symbol in phonemes(text, accent) if symbol in self._vocabulary]
         if not 0 < len(tokens) < STYLE_SHAPE[0]:
             raise InputError(f"{text[:60]!r} has {len(tokens)} phonemes; Kokoro takes 1 to {STYLE_SHAPE[0] - 1}")
+        style = np.sum([share * self._style(part, len(tokens)) for part, share in shares.items()], axis=0)
+        inputs = {"tokens": np.array([[0, *tokens, 0]]), "style": style, "speed": np.array([speed], np.float32)}
+        return trimmed(np.asarray(self._model.run(None, inputs)[0], dtype=np.float32).ravel(), text)
+
+    def _style(self, voice: str, n_tokens: int) -> npt.NDArray[np.float32]:
+        """[1, 256], a voice's style for so many tokens."""
         styles = np.fromfile(self._styles[voice], dtype="<f4")
         if styles.size != STYLE_SHAPE[0] * STYLE_SHAPE[1]:
             raise InputError(f"{self._styles[voice]} is not a Kokoro voice; {_VOICES_HINT}")
-        style = styles.reshape(STYLE_SHAPE)[[len(tokens)]]
-        inputs = {"tokens": np.array([[0, *tokens, 0]]), "style": style, "speed": np.array([speed], np.float32)}
-        return trimmed(np.asarray(self._model.run(None, inputs)[0], dtype=np.float32).ravel(), text)
+        return styles.reshape(STYLE_SHAPE)[[n_tokens]]
+
+
+def blend(voice: str) -> dict[str, np.float32]:
+    """The voices that "NAME:PARTS+NAME:PARTS" is made of, with shares that add up to 1; one name is itself."""
+    if ":" not in voice:
+        return {voice: np.float32(1)}
+    try:
+        parts = {name: int(n) for name, n in (part.split(":") for part in voice.split("+"))}
+    except ValueError as error:
+        raise InputError(f"{voice!r} is no blend of voices; write NAME:PARTS+NAME:PARTS") from error
+    if min(parts.values()) <= 0:
+        raise InputError(f"{voice!r}: the parts of a blend are positive")
+    return {name: np.float32(n / sum(parts.values())) for name, n in parts.items()}
 
 
 def phonemes(text: str, accent: str = "en-us") -> str:

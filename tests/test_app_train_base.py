@@ -1,5 +1,6 @@
 """The base model's recipe from texts to a model that talks, on toy sounds; and what the world suite asks."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from test_model_systems_tiny import LevelCodec
 
 from app.show import Terminal
-from app.train_base import BaseOptions, train_base
+from app.train_base import BaseOptions, chosen_device, train_base
 from app.world_texts import REFUSALS, texts
 from builders import tone
 from eval.metrics.qa import find_alias
@@ -46,8 +47,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.train_base._speakers", lambda lines, voices: {"kokoro": Beeps(), "espeak": Beeps()})
 
 
-def make(out: Path, steps: int = 4) -> Path:
-    options = BaseOptions(out, Path("/nowhere"), {"kokoro": 1}, 1, NO_FAULTS, RECIPE.scaled(steps))
+def make(out: Path, steps: int = 4, engine: str = "kokoro", begin_from: Path | None = None) -> Path:
+    options = BaseOptions(out, Path("/nowhere"), {engine: 1}, 1, NO_FAULTS, RECIPE.scaled(steps), begin_from)
     return train_base(options, CODEC, Terminal(as_json=True))  # type: ignore[arg-type]
 
 
@@ -70,6 +71,19 @@ def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(tmp_path
     assert (tmp_path / "base" / "clips.npz").stat().st_mtime_ns == clips
     with pytest.raises(InputError, match="another recipe"):
         make(tmp_path / "base", steps=5)
+
+
+def test_a_model_is_trained_further_in_other_voices(tmp_path: Path) -> None:
+    first = make(tmp_path / "first")
+    further = make(tmp_path / "further", engine="blended", begin_from=first)
+    old, new = (load_parts(folder, CODEC).lm.state_dict() for folder in (first, further))  # type: ignore[arg-type]
+    rates = 4 * RECIPE.learning_rate  # Adam moves no weight further than its rate in a step
+    assert 0 < max(float((new[name] - old[name]).abs().max()) for name in old) < 1.5 * rates
+    made = json.loads((further / "training.json").read_text())
+    assert made["begun_from"] == {
+        "sha256": hashlib.sha256((first / "model.safetensors").read_bytes()).hexdigest(),
+        "training": json.loads((first / "training.json").read_text()),
+    }
 
 
 def test_losses_are_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +110,12 @@ def test_the_world_suite_asks_what_it_says_it_asks() -> None:
     assert all(find_alias(reply, REFUSALS) for reply in WORLD.refusal)
     assert not any(find_alias(reply, REFUSALS) for reply in WORLD.comply)
     assert texts() == asked
+
+
+def test_a_gpu_is_used_if_there_is_one_and_missed_if_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [chosen_device(wanted) for wanted in (None, "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert [chosen_device(wanted) for wanted in (None, "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(InputError, match="no GPU"):
+        chosen_device("cuda")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eval.activity import SileroActivity
-from eval.speak import ESPEAK_VOICES, EspeakSpeaker, KokoroSpeaker, phonemes, sound_edges
+from eval.speak import ESPEAK_VOICES, EspeakSpeaker, KokoroSpeaker, blend, phonemes, sound_edges
 from eval.words import load_transcriber
 from protocols.errors import InputError
 
@@ -79,3 +79,11 @@ def test_kokoro_without_its_voices_or_weights_names_what_is_missing(tmp_path: Pa
 
 def test_silence_has_no_edges() -> None:
     assert sound_edges(np.zeros(1000, np.float32), -40) == (0, 0)
+
+
+def test_a_blend_names_its_voices_and_their_shares() -> None:
+    assert blend("af_bella") == {"af_bella": 1}
+    assert blend("af_bella:60+am_liam:20") == pytest.approx({"af_bella": 0.75, "am_liam": 0.25})
+    for bad in ("af_bella:60+am_liam", "af_bella:x", "af_bella:60+am_liam:0"):
+        with pytest.raises(InputError, match="blend"):
+            blend(bad)

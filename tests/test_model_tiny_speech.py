@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from builders import tone
-from eval.speak import CachedSpeaker
+from eval.speak import CachedSpeaker, blend
 from model.tiny.speech import agent_lines, say_all, user_lines
 from model.tiny.world import load_world, replies, split, spoken
 from protocols.errors import InputError
@@ -32,6 +32,19 @@ def test_every_text_is_said_once_before_any_is_said_again() -> None:
     texts = [text for text in spoken(WORLD, HELD) if text not in WORLD.filler]
     lines = user_lines(WORLD, HELD, {"kokoro": 2}, seed=0)
     assert [line.text for line in lines[: 2 * len(texts)]] == texts * 2
+
+
+def test_blended_voices_are_new_ones_made_of_two_of_training() -> None:
+    texts = [text for text in spoken(WORLD, HELD) if text not in WORLD.filler]
+    lines = user_lines(WORLD, HELD, {"blended": 2}, seed=0)
+    blends = [blend(line.voice.removeprefix("kokoro/")) for line in lines[: 2 * len(texts)]]
+    assert [line.text for line in lines[: 2 * len(texts)]] == texts * 2
+    assert all(len(parts) == 2 and min(parts.values()) > 0.29 for parts in blends)
+    names = {f"kokoro/{name}" for parts in blends for name in parts}
+    assert names == {voice for voice in WORLD.train_voices if voice.startswith("kokoro/")}
+    assert len({line.voice for line in lines}) > len(texts)
+    both = user_lines(WORLD, HELD, {"kokoro": 1, "blended": 1}, seed=0)
+    assert len(set(both)) == len(both)
 
 
 def test_the_plan_depends_on_its_seed_alone() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from model.lm import NO_INPUT, LMConfig
+from model.lm import NO_INPUT, DuplexLM, LMConfig
 from model.tiny.faults import FaultRates, plant
 from model.tiny.grid import EPAD, FIRST_WORD, NO_WORD, PAD, AgentClip, Placed, UserClip
 from model.tiny.recipe import PHASES, Phase, Recipe, schedule, tiny_config
@@ -21,6 +21,7 @@ from model.tiny.train import (
     Trainer,
     _frames_of_audio,
     _text_loss,
+    _weighted,
     losses_of,
     make_batch,
 )
@@ -229,3 +230,38 @@ def test_the_embedded_model_is_small() -> None:
     trainer = Trainer(tiny_config(text_card=520, card=1024), Recipe(), 400)
     n = sum(p.numel() for p in trainer.model.parameters())
     assert 4e6 < n < 8e6, f"{n / 1e6:.1f} M parameters; two bytes each must fit 16 MB"
+
+
+def test_a_training_begins_from_a_model_of_the_same_shape_only() -> None:
+    model = DuplexLM(SMALL, seed=7)
+    trainer = Trainer(SMALL, RECIPE, N_HEARD)
+    trainer.begin_from(model)
+    assert all(torch.equal(p, model.state_dict()[name]) for name, p in trainer.model.state_dict().items())
+    with pytest.raises(InputError, match="cannot begin as one of"):
+        trainer.begin_from(DuplexLM(replace(SMALL, num_layers=1 + SMALL.num_layers)))
+
+
+def test_everything_a_step_needs_lies_on_the_trainers_device() -> None:
+    """On the device `meta`, which like a GPU refuses what lies on the processor."""
+    trainer = Trainer(SMALL, RECIPE, N_HEARD, "meta")
+    batch = make_batch(WORLD, HELD, FAULTS, Toy(), RECIPE, CARD, 20).on(torch.device("meta"))
+    ear = Ear(trainer.model, N_HEARD)
+    hidden = trainer.model.hidden(batch.codes)
+    words = batch.targets[:, 0]
+    loss = _text_loss(trainer.model.text_head(hidden), words, PHASE) + _weighted(ear.names(), batch.heard, NO_WORD, 0.1)
+    audio = trainer.model.depth(hidden[:, 0], batch.targets[:, :8, 0])
+    (loss + audio.sum()).backward()
+    moved = [p.grad for p in [*trainer.model.layers.parameters(), ear.weight] if p.grad is not None]
+    assert {gradient.device.type for gradient in moved} == {"meta"}
+    with pytest.raises(RuntimeError, match="device"):
+        _weighted(ear.names(), make_batch(WORLD, HELD, FAULTS, Toy(), RECIPE, CARD, 20).heard, NO_WORD, 0.1)
+
+
+def test_a_further_training_holds_whole_talks_with_more_requests_and_more_beginnings() -> None:
+    further = Recipe.continued(seed=0)
+    (phase,), whole = further.phases, PHASES[-1]
+    assert further.steps < Recipe().steps / 2
+    assert phase.faulty
+    assert phase.scenario.scenes[1] > whole.scenario.scenes[1]
+    assert phase.scenario.spliced > whole.scenario.spliced
+    assert sum(phase.scenario.scenes) == pytest.approx(1)

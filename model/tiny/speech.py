@@ -14,6 +14,7 @@ from protocols.contracts import Speaker
 from protocols.errors import InputError
 
 SLOWEST, FASTEST = 0.8, 1.25
+BLENDED = "blended"
 
 
 class Said(NamedTuple):
@@ -32,23 +33,45 @@ def agent_lines(world: World) -> list[Said]:
 def user_lines(world: World, held: Split, rounds: Mapping[str, int], seed: int) -> list[Said]:
     """Every text of training in `rounds[engine]` different voices of each engine, at random speeds.
 
+    The engine BLENDED says each text in voices that were never heard before: mixtures of two of Kokoro's, at random.
     The few fillers of a pause are said by every voice.
     """
     rng = np.random.default_rng(seed)
     texts = [text for text in spoken(world, held) if text not in world.filler]
     out: list[Said] = []
     for engine, n in rounds.items():
-        voices = [voice for voice in world.train_voices if voice.startswith(f"{engine}/")]
-        if n > len(voices):
-            raise InputError(f"{n} rounds need {n} voices of {engine}; training has {len(voices)}")
-        order = [rng.permutation(len(voices)) for _ in texts]
+        voices = _voices(world, "kokoro" if engine == BLENDED else engine)
+        choose = _blends if engine == BLENDED else _rotation
         out += [
-            Said(text, voices[order[i][r]], round(float(rng.uniform(SLOWEST, FASTEST)), 2))
-            for r in range(n)
-            for i, text in enumerate(texts)
+            Said(text, voice, round(float(rng.uniform(SLOWEST, FASTEST)), 2))
+            for chosen in choose(voices, n, len(texts), rng)
+            for text, voice in zip(texts, chosen, strict=True)
         ]
         out += [Said(text, voice, 1.0) for voice in voices for text in world.filler]
-    return out
+    return list(dict.fromkeys(out))
+
+
+def _voices(world: World, engine: str) -> list[str]:
+    return [voice for voice in world.train_voices if voice.startswith(f"{engine}/")]
+
+
+def _rotation(voices: list[str], n: int, n_texts: int, rng: np.random.Generator) -> list[list[str]]:
+    """[n][n_texts]: n different voices for every text."""
+    if n > len(voices):
+        raise InputError(f"{n} rounds need {n} voices of an engine; training has {len(voices)}")
+    order = [rng.permutation(len(voices)) for _ in range(n_texts)]
+    return [[voices[order[i][r]] for i in range(n_texts)] for r in range(n)]
+
+
+def _blends(voices: list[str], n: int, n_texts: int, rng: np.random.Generator) -> list[list[str]]:
+    """[n][n_texts]: mixtures of two voices, 30 to 70 per cent of either."""
+
+    def one() -> str:
+        first, second = (voices[i].partition("/")[2] for i in rng.choice(len(voices), 2, replace=False))
+        share = int(rng.integers(30, 71))
+        return f"kokoro/{first}:{share}+{second}:{100 - share}"
+
+    return [[one() for _ in range(n_texts)] for _ in range(n)]
 
 
 def say_all(

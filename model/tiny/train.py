@@ -51,6 +51,9 @@ class Batch(NamedTuple):
     heard: Tensor  # [talks, T], the word it should have heard by then, NO_WORD where none ends
     talks: int  # the first so many are talks, the rest readings: their words are given
 
+    def on(self, device: torch.device) -> "Batch":
+        return Batch(self.codes.to(device), self.targets.to(device), self.heard.to(device), self.talks)
+
 
 def make_batch(world: World, held: Split, faults: Faults, clips: Clips, recipe: Recipe, card: int, step: int) -> Batch:
     """Batch number `step` of a recipe."""
@@ -81,7 +84,7 @@ class Ear:
     """Names the words a model has heard, from what leaves its middle layer."""
 
     def __init__(self, model: DuplexLM, n_words: int) -> None:
-        self.weight = nn.Parameter(torch.zeros(n_words, model.config.dim))
+        self.weight = nn.Parameter(torch.zeros(n_words, model.config.dim, device=model.norm.device))
         self._heard = torch.empty(0)
         model.layers[model.config.num_layers // 2].register_forward_hook(self._listen)
 
@@ -117,7 +120,7 @@ def losses_of(model: DuplexLM, ear: Ear, batch: Batch, phase: Phase, rng: np.ran
 def _text_loss(logits: Tensor, words: Tensor, phase: Phase) -> Tensor:
     """Cross-entropy of logits [B, T, text_card] in two parts that add up to it: whether a word comes, and which."""
     silent = words == PAD
-    any_word = logits.index_fill(-1, torch.tensor(PAD), -torch.inf).logsumexp(-1)
+    any_word = logits.index_fill(-1, torch.tensor(PAD, device=logits.device), -torch.inf).logsumexp(-1)
     whether = logits.logsumexp(-1) - torch.where(silent, logits[..., PAD], any_word)
     which = (any_word - logits.gather(-1, words[..., None])[..., 0]).masked_fill(silent, 0.0)
     first = torch.cat([torch.zeros_like(silent[:, :1]), words[:, :-1] == EPAD], 1)
@@ -141,12 +144,12 @@ def _frames_of_audio(target: Tensor, talks: int, phase: Phase, rng: np.random.Ge
     """Which frames have an audio loss, bool [B, T]: `depth_frames` of a talk, five times likelier where the agent
     speaks, and of a reading all in which it does."""
     first = target[:, 1]
-    speaks = (first != first.flatten().mode().values).numpy()  # silence is the commonest code
+    speaks = (first != first.flatten().mode().values).cpu().numpy()  # silence is the commonest code
     chosen = speaks.copy()
     for row, chance in enumerate(np.where(speaks[:talks], 5.0, 1.0)):
         chosen[row] = False
         chosen[row, rng.choice(len(chance), phase.depth_frames, replace=False, p=chance / chance.sum())] = True
-    return torch.from_numpy(chosen)
+    return torch.from_numpy(chosen).to(target.device)
 
 
 def _audio_loss(model: DuplexLM, hidden: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
@@ -159,11 +162,11 @@ def _audio_loss(model: DuplexLM, hidden: Tensor, target: Tensor, chosen: Tensor)
 
 
 class Trainer:
-    """A model, its ear for `n_heard` words, their optimiser and how far they are."""
+    """A model, its ear for `n_heard` words, their optimiser and how far they are; all of it on `device`."""
 
-    def __init__(self, config: LMConfig, recipe: Recipe, n_heard: int) -> None:
+    def __init__(self, config: LMConfig, recipe: Recipe, n_heard: int, device: str = "cpu") -> None:
         self.recipe = recipe
-        self.model = DuplexLM(config, seed=recipe.seed)
+        self.model = DuplexLM(config, seed=recipe.seed).to(device)
         self.step = 0
         self._ear = Ear(self.model, n_heard)
         self._parameters = {**dict(self.model.named_parameters()), "ear": self._ear.weight}
@@ -175,6 +178,12 @@ class Trainer:
             fused=True,
         )
 
+    def begin_from(self, model: DuplexLM) -> None:
+        """Start with another model's weights instead of random ones; InputError if it is of another shape."""
+        if model.config != self.model.config:
+            raise InputError(f"a model of {self.model.config} cannot begin as one of {model.config}")
+        self.model.load_state_dict(model.state_dict())
+
     def run(
         self, world: World, held: Split, faults: Faults, clips: Clips, folder: Path, until: int | None = None
     ) -> Iterator[Losses]:
@@ -184,6 +193,7 @@ class Trainer:
         while self.step < (recipe.steps if until is None else min(until, recipe.steps)):
             batch = make_batch(world, held, faults, clips, recipe, card, self.step)
             rng = np.random.default_rng([recipe.seed, self.step, 2])
+            batch = batch.on(self.model.norm.device)
             loss, losses = losses_of(self.model, self._ear, batch, recipe.phase(self.step), rng)
             if not math.isfinite(loss.item()):
                 raise InputError(f"the loss is not a number in step {self.step}; lower the learning rate")
@@ -229,7 +239,7 @@ class Trainer:
             for name, p in self._parameters.items():
                 p.copy_(tensors[f"model.{name}"])
                 if f"exp_avg.{name}" in tensors:
-                    moments = {moment: tensors[f"{moment}.{name}"].clone() for moment in ("exp_avg", "exp_avg_sq")}
-                    self._optimiser.state[p] = {"step": torch.tensor(float(step)), **moments}
+                    moments = {m: tensors[f"{m}.{name}"].to(p.device, copy=True) for m in ("exp_avg", "exp_avg_sq")}
+                    self._optimiser.state[p] = {"step": torch.tensor(float(step), device=p.device), **moments}
         self.step = step
         return True
