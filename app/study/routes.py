@@ -30,6 +30,11 @@ BUSY = "Your answers are safe on this page. They could not be stored yet; we try
 
 def add_routes(app: FastAPI, desk: Desk, calls: Calls, keys: Keys) -> None:
     """The pages of one study. `/` and `/join` are for who comes in, `/study` for who is in."""
+    _add_doors(app, desk, keys)
+    _add_steps(app, desk, calls, keys)
+
+
+def _add_doors(app: FastAPI, desk: Desk, keys: Keys) -> None:
     study = desk.study
 
     @app.get("/")
@@ -51,6 +56,10 @@ def add_routes(app: FastAPI, desk: Desk, calls: Calls, keys: Keys) -> None:
     async def consent(request: Request) -> Response:
         said = await _json(request)
         return await _answer(_consent(desk, keys, said, keys.who(request, RATER)))
+
+
+def _add_steps(app: FastAPI, desk: Desk, calls: Calls, keys: Keys) -> None:
+    study = desk.study
 
     @app.get(HOME)
     async def step(request: Request) -> Response:
