@@ -123,7 +123,7 @@ def _rounds(
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
 @click.option(
-    "--seconds", type=click.FloatRange(2), default=30.0, show_default=True, help="Of the talk before a reply."
+    "--seconds", type=click.FloatRange(2), default=8.0, show_default=True, help="Of the talk before a reply."
 )
 @as_json
 def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) -> None:

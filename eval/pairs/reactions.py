@@ -13,7 +13,7 @@ from eval.pairs.settings import PairSettings
 from eval.pairs.talks import RawTalk, replies_of, scene_of
 from protocols.replies import GridLayout, Tokens
 
-LONGEST = 8.0  # seconds of a reply, and of the user's next words
+LONGEST = 5.0  # seconds of a reply, and of the user's next words
 
 
 class Reacted(NamedTuple):
