@@ -122,9 +122,7 @@ def _rounds(
 @align.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
-@click.option(
-    "--seconds", type=click.FloatRange(2), default=8.0, show_default=True, help="Of the talk before a reply."
-)
+@click.option("--seconds", type=click.FloatRange(2), default=8.0, show_default=True, help="Of the talk before a reply.")
 @as_json
 def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) -> None:
     """Gather replies and the user's next words from talks, for `--preset sdpo`: no pairs, no judge.
