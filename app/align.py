@@ -122,6 +122,22 @@ def _rounds(
 
 
 @align.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder.")
+@click.option("--seconds", type=click.FloatRange(2), default=8.0, show_default=True, help="Of the talk before a reply.")
+@as_json
+def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) -> None:
+    """Gather replies and the user's next words from talks, for `--preset sdpo`: no pairs, no judge.
+
+    RUNS are folders of talks with a user who reacts, such as `duologue simulate` makes, of a system with tokens.
+    """
+    from app.align_hindsight import gather
+    from app.show import Terminal
+
+    gather(runs, out, seconds, Terminal(as_json))
+
+
+@align.command()
 @_told
 @click.option("--table", type=click.Choice(["streams", "losses", "beta", "data"]), help="One of the paper's tables.")
 @click.option("--vary", metavar="SECTION.KEY=V,V,...", help="Or the values of one setting, such as loss.beta=0.1,0.3.")

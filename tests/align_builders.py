@@ -30,5 +30,5 @@ def pair(
     """A pair of random tokens; pairs of one talk share one past, whatever their names."""
     past = tokens(config, 30, sum(talk.encode()) + seed)[:, :context].copy()
     own = sum(name.encode()) + 1000 * seed
-    replies = (tokens(config, frames, 7 * own + side) for side, frames in enumerate((chosen, rejected), 1))
-    return TokenPair(name, talk, 0, "content", past, *replies)
+    one, other = (tokens(config, frames, 7 * own + side) for side, frames in enumerate((chosen, rejected), 1))
+    return TokenPair(name, talk, 0, "content", past, one, other)

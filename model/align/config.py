@@ -98,6 +98,7 @@ class AlignConfig(Value, frozen=True, forbid_unknown_fields=True):
             > 0,
             "loss.ce_weight is for the streams T+CE": loss.streams == "T+CE" or loss.ce_weight == usual.ce_weight,
             "loss.ld_alpha needs a loss with a reference": chosen.reference or loss.ld_alpha == 1,
+            "loss.ld_alpha is for preferences": not chosen.hindsight or loss.ld_alpha == 1,
             "loss.sft_weight repeats the loss sft": loss.name != "sft" or loss.sft_weight == 0,
             "run.patience needs run.eval_every": not self.run.patience or self.run.eval_every > 0,
         }
@@ -133,7 +134,13 @@ TINY: dict[str, Any] = {  # the embedded model on a processor
     "optim": {"lr": 2e-5, "warm_up": 0.1, "accumulate": 8, "max_steps": 60},
     "run": {"folder": "runs/align", "eval_every": 10, "save_every": 20, "probe_every": 10},
 }
-PRESETS = {"paper": PAPER, "tiny": TINY}
+SDPO: dict[str, Any] = {  # the embedded model, from its users' next words; pairs of `duologue align hindsight`
+    **TINY,
+    "data": {"pairs": "runs/hindsight"},
+    "loss": {"name": "sdpo", "beta": 1.0},
+    "run": {**TINY["run"], "folder": "runs/sdpo"},
+}
+PRESETS = {"paper": PAPER, "tiny": TINY, "sdpo": SDPO}
 
 
 def read_config(path: Path | None, preset: str | None = None, sets: Iterable[str] = ()) -> AlignConfig:

@@ -42,6 +42,7 @@ class TokenPair:
     context: Tokens
     chosen: Tokens
     rejected: Tokens
+    given: int = 0  # frames at the rejected one's beginning that are heard and not scored
 
     def __post_init__(self) -> None:
         parts = {"context": self.context, "chosen": self.chosen, "rejected": self.rejected}
@@ -52,6 +53,8 @@ class TokenPair:
                 )
             if name != "context" and not tokens.shape[1]:
                 raise InputError(f"pair {self.id}: the {name} reply has no frames")
+        if not 0 <= self.given < self.rejected.shape[1]:
+            raise InputError(f"pair {self.id}: {self.given} of {self.rejected.shape[1]} frames are given")
         if np.array_equal(self.chosen, self.rejected):
             raise InputError(f"pair {self.id}: the chosen and the rejected reply are the same")
 
@@ -61,10 +64,12 @@ class TokenPair:
 
     @property
     def digest(self) -> str:
-        """Of the tokens, and of nothing else."""
+        """Of the tokens and of which are scored, and of nothing else."""
         sha = hashlib.sha256()
         for tokens in (self.context, *self.replies):
             sha.update(f"{tokens.shape}".encode() + np.ascontiguousarray(tokens).tobytes())
+        if self.given:
+            sha.update(f"given {self.given}".encode())
         return sha.hexdigest()
 
 
@@ -160,6 +165,7 @@ class Entry(Value, frozen=True, forbid_unknown_fields=True):
     kind: str
     context_frames: int
     shard: str
+    given: int = 0
 
 
 class Index(Value, frozen=True, forbid_unknown_fields=True):
@@ -179,7 +185,15 @@ def write_pairs(folder: Path, all_pairs: Iterable[TokenPair], talks_per_shard: i
             for pair in trunk.pairs:
                 name = _talk_name(pair.talk, pair.window_start_frame)
                 tensors |= {name: trunk.context, f"chosen/{pair.id}": pair.chosen, f"rejected/{pair.id}": pair.rejected}
-                about = (pair.id, pair.talk, pair.window_start_frame, pair.kind, pair.context.shape[1], shard)
+                about = (
+                    pair.id,
+                    pair.talk,
+                    pair.window_start_frame,
+                    pair.kind,
+                    pair.context.shape[1],
+                    shard,
+                    pair.given,
+                )
                 entries.append(Entry(*about))
         save_file({name: np.ascontiguousarray(tokens) for name, tokens in tensors.items()}, folder / f"{shard}.part")
         os.replace(folder / f"{shard}.part", folder / shard)
@@ -212,7 +226,7 @@ def _read_shard(path: Path, entries: Sequence[Entry]) -> Iterator[TokenPair]:
                 raise InputError(f"{path} has no {name}, which index.json promises")
         talk, chosen, rejected = (tokens[name] for name in names)
         about = (entry.id, entry.talk, entry.window_start_frame, entry.kind)
-        yield TokenPair(*about, talk[:, : entry.context_frames], chosen, rejected)
+        yield TokenPair(*about, talk[:, : entry.context_frames], chosen, rejected, entry.given)
 
 
 def _talk_name(talk: str, window_start_frame: int) -> str:

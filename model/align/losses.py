@@ -159,6 +159,17 @@ def aot(p: Replies, k: Knobs) -> Tensor:
     return -(1 - k.smoothing) * logsigmoid(x) - k.smoothing * logsigmoid(-x)
 
 
+def sdpo(p: Replies, k: Knobs) -> Tensor:
+    """(u/n - beta a)^2 / 2, a = ref_rejected/m - ref_chosen/n: how much likelier per token the reply is once the user's
+    next words are known. The "rejected" side is the same reply after those words (`model.align.hindsight`).
+
+    Self-distillation from hindsight, after "Aligning Language Models from User Interactions", per reply where that
+    is per token. The first gradient is -beta a times that of c/n; at beta 1 the end is the hindsight's own likelihood.
+    """
+    gain = p.ref_rejected / p.rejected_count - p.ref_chosen / p.chosen_count
+    return (p.u / p.chosen_count - k.beta * gain) ** 2 / 2
+
+
 def sft(p: Replies, k: Knobs) -> Tensor:
     """-c/n: the chosen reply's negative log-likelihood per token, as in RPO, arXiv 2404.19733."""
     return -p.chosen / p.chosen_count
@@ -169,6 +180,7 @@ class Loss(NamedTuple):
     reads: frozenset[str]  # knobs
     reference: bool = True  # it compares with the reference's log-probabilities
     coupled: bool = False  # one pair's loss depends on the others of its step
+    hindsight: bool = False  # of talks in which the user reacts, not of preferences
 
 
 def _reads(*knobs: str) -> frozenset[str]:
@@ -195,6 +207,7 @@ LOSSES: dict[str, Loss] = {
     "discopop": Loss(discopop, _reads("beta", "tau")),
     "aot": Loss(aot, _reads("beta", "smoothing"), coupled=True),
     "sft": Loss(sft, _reads(), reference=False),
+    "sdpo": Loss(sdpo, _reads("beta"), hindsight=True),
 }
 
 

@@ -114,13 +114,13 @@ def pack(model: DuplexLM, trunks: Sequence[Trunk]) -> Packed:
         branches = []
         for pair in trunk.pairs:
             fork, shared = pair.context.shape[1], min(reply.shape[1] for reply in pair.replies)
-            for reply in pair.replies:
+            for reply, given in zip(pair.replies, (0, pair.given), strict=True):
                 columns = model.delayed(_tensor(pair.context, reply))
                 target = columns[0, :own, fork + 1 :]
                 frame = torch.arange(reply.shape[1]) - late  # of the reply, that each row predicts in each stream
                 inputs.append(columns[:, :, fork:-1])
                 targets.append(target)
-                scored.append((frame >= 0) & (target != NO_INPUT))
+                scored.append((frame >= given) & (target != NO_INPUT))
                 beyond.append(frame >= shared)
                 owners.append(torch.full((reply.shape[1],), len(owners)))
                 branches.append(Branch(row, reply.shape[1], fork))

@@ -26,6 +26,7 @@ from model.align.config import AlignConfig
 from model.align.data import Split, Trunk, check_pair, digest_of
 from model.align.journal import Journal
 from model.align.logprobs import Way, count_tokens
+from model.align.losses import LOSSES
 from model.align.objective import check_counts, pair_losses
 from model.align.optim import optimiser_of, schedule, thaw
 from model.align.packing import pack
@@ -212,6 +213,11 @@ class Trainer:
     def _check(self, trunks: list[Trunk]) -> None:
         for pair in gradients.pairs_of(trunks):
             check_pair(pair, self.lm.config)
+            if bool(pair.given) != LOSSES[self.config.loss.name].hindsight:
+                form = "a user's next words" if pair.given else "a preference"
+                raise InputError(
+                    f"pair {pair.id} is {form}; the loss {self.config.loss.name} learns from the other form"
+                )
         for trunk in trunks:
             counts = count_tokens(self.lm, pack(self.lm, [trunk]), self.way)
             check_counts(counts, [pair.id for pair in trunk.pairs], self.config.loss)
