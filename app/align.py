@@ -50,8 +50,8 @@ def _told(command: Any) -> Any:
     for option in reversed(
         [
             click.argument("config", required=False, type=click.Path(path_type=Path)),
-            click.option("--preset", metavar="NAME", help="Begin with these settings: paper (Moshi, as published) or "
-                         "tiny (the embedded model on a processor); CONFIG lies over them."),
+            click.option("--preset", metavar="NAME", help="Begin with these settings: paper (Moshi, as published), "
+                         "tiny or sdpo (the embedded model on a processor); CONFIG lies over them."),
             click.option("--set", "sets", multiple=True, metavar="SECTION.KEY=VALUE", help="Over both, such as "
                          "loss.beta=0.1, data.pairs=DIR or run.folder=DIR."),
             click.option("--probe-talks", type=click.IntRange(1, 64), default=16, show_default=True,
@@ -188,7 +188,7 @@ def _config(path: Path | None, preset: str | None, sets: tuple[str, ...]) -> "Al
     from model.align.config import read_config
 
     if path is None and preset is None:
-        raise click.UsageError("give CONFIG.yaml or --preset paper|tiny")
+        raise click.UsageError("give CONFIG.yaml or --preset paper|tiny|sdpo")
     return read_config(path, preset, sets)
 
 
