@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from app.study.config import Study
 from eval.pairs.marks import marks_of_ratings
 from eval.pairs.settings import PairSettings
 from eval.pairs.talks import Mark
@@ -41,6 +40,10 @@ def read_people(ratings: Path | None, settings: PairSettings) -> People:
 
 def _levels(path: Path) -> dict[str, tuple[int, int]]:
     """Lowest and highest answer of each of a study's questions."""
+    try:
+        from app.study.config import Study
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing; get it with: pip install -e '.[live]'") from error
     try:
         study = Study.model_validate(json.loads(path.read_bytes())["study"], strict=False)
     except OSError as error:

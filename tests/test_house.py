@@ -35,6 +35,17 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_demo_runs_without_the_extras_it_does_not_install() -> None:
+    """`make demo` installs offline, model and pairs; whatever it and the pair builder import must do with these."""
+    others = ("alembic", "argon2", "fastapi", "fsspec", "gradio", "httpx", "hypothesis", "openai", "pydantic", "pytest",
+              "sentencepiece", "sklearn", "sphn", "sqlalchemy", "uvicorn", "websockets")  # fmt: skip
+    code = (
+        f"import sys\nsys.modules.update(dict.fromkeys({others}))\n"
+        "import app.loop, app.demo, app.compare, app.pairs, app.pairs_cli, app.pairs_price, app.pairs_show"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_modules_keep_to_one_idea() -> None:
     """300 lines are the most a module of a room may have."""
     long = [
