@@ -4,7 +4,7 @@ A worker process makes its own workshop from the same names, so nothing but name
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from analysis.agreement import kappa
 from analysis.estimates import Undefined
 from app.judging import REPLIES, Spending, spending
+from app.pairs_grid import AUTO, Grid, grid_of
 from app.pairs_live import LiveTalks, is_live
 from app.pairs_parts import Judging, Staffed, staff
 from app.pairs_people import read_people
@@ -24,16 +25,19 @@ from eval.pairs.dataset import Dataset, finish
 from eval.pairs.faults import SOURCE as FAULTS
 from eval.pairs.folder import FolderTalks
 from eval.pairs.marks import read_marks
+from eval.pairs.revoice import Revoiced
 from eval.pairs.runs import RunTalks
 from eval.pairs.settings import PairSettings
 from eval.pairs.source import Chained, MarkedTalks, Source
 from eval.pairs.stats import stats_of
 from eval.pairs.synthetic import SyntheticTalks
 from eval.pairs.takes import Take, judged_takes, preferences
-from eval.words import load_transcriber
+from eval.speakers import open_speaker
+from eval.words import Aligner, load_transcriber
 from protocols.errors import InputError
 
 SYNTHETIC = "synthetic:"
+KEPT = "kept"
 
 
 class BuildOptions(NamedTuple):
@@ -45,6 +49,8 @@ class BuildOptions(NamedTuple):
     marks: Path | None = None
     ratings: Path | None = None
     asr: str = "none"
+    layout: str = AUTO
+    user_voice: str = KEPT
     settings: PairSettings = PairSettings()
     workers: int = 1
 
@@ -92,21 +98,28 @@ def build_takes(options: BuildOptions, most: int, terminal: Terminal) -> Dataset
 
 def workshop(options: BuildOptions) -> Workshop:
     """Sources, judge and voice by their names."""
-    source, systems = sources(options)
-    made = staffed(options, systems)
-    if made.desk is None:
-        return Workshop(source, made.parts, options.settings)
-    return Workshop(source, made.parts, options.settings, made.desk.settle)
+    talks = sources(options)
+    made = staffed(options, talks)
+    settle = None if made.desk is None else made.desk.settle
+    return Workshop(talks.source, made.parts, options.settings, settle)
 
 
-def staffed(options: BuildOptions, systems: Sequence[str]) -> Staffed:
+class Talks(NamedTuple):
+    """Where the talks come from, names and versions of the systems in them as far as they are known, and their grid."""
+
+    source: Source
+    systems: list[str]
+    grid: Grid
+
+
+def staffed(options: BuildOptions, talks: Talks) -> Staffed:
     """Who judges, writes and speaks."""
     synthetic = all(name.startswith(SYNTHETIC) for name in options.sources)
-    return staff(options.judging, options.out, systems, synthetic)
+    return staff(options.judging, options.out, talks.systems, talks.grid, synthetic)
 
 
-def sources(options: BuildOptions) -> tuple[Source, list[str]]:
-    """Where the talks come from, and names and versions of the systems in them, as far as they are known."""
+def sources(options: BuildOptions) -> Talks:
+    """Open everything that talks come from."""
     people = read_people(options.ratings, options.settings)
     marks = dict(read_marks(options.marks)) if options.marks is not None else {}
     for talk, of in people.marks.items():
@@ -115,8 +128,13 @@ def sources(options: BuildOptions) -> tuple[Source, list[str]]:
     infos = [source.run.info for source in made if isinstance(source, RunTalks)]
     systems = [text for info in infos for text in (info.system, info.system_version)]
     systems += [system for source in made if isinstance(source, LiveTalks) for system in source.systems]
+    grid = grid_of(systems, options.layout, any(name.startswith(SYNTHETIC) for name in options.sources))
     source = made[0] if len(made) == 1 else Chained(made)
-    return (MarkedTalks(source, marks) if marks else source), systems
+    if marks:
+        source = MarkedTalks(source, marks)
+    if options.user_voice != KEPT:
+        source = Revoiced(source, open_speaker(options.user_voice), Aligner(), grid.layout, grid.encode)
+    return Talks(source, systems, grid)
 
 
 def _source(name: str, options: BuildOptions, raters: Mapping[str, str]) -> Source:

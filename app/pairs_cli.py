@@ -36,6 +36,10 @@ def pairs() -> None:
               "export`, or a run's ratings.jsonl.")  # fmt: skip
 @click.option("--asr", default="none", show_default=True, help="Who writes down recordings without words: auto, "
               "whisper:NAME_OR_FOLDER, pocketsphinx or none.")  # fmt: skip
+@click.option("--layout", default="auto", show_default=True, help="Of the talks' token grids: tiny, moshi:PATH "
+              "or auto, by the names of the systems.")  # fmt: skip
+@click.option("--user-voice", default="kept", show_default=True, help="Say what users say anew with this speaker, at "
+              "the times of their words, and keep no sound of theirs: espeak, kokoro:DIR, piper:FILE ...")  # fmt: skip
 @click.option("--per-talk", type=click.IntRange(1), default=2, show_default=True, help="Flagged replies per talk.")
 @click.option("--late-after", type=click.FloatRange(0), default=1.5, show_default=True, help="Seconds after a turn.")
 @click.option("--silent-after", type=click.FloatRange(0), default=2.0, show_default=True, help="Seconds waited.")
@@ -67,8 +71,8 @@ def build(sources: tuple[str, ...], out: Path, as_json: bool, **options: Any) ->
     )
     llm = options_of({name: value for name, value in options.items() if name.startswith("judge_")})
     judging = Judging(options["judge"], options["voice"], options["axes"], llm)
-    chosen = BuildOptions(sources, out, judging, options["marks"], options["ratings"], options["asr"], settings,
-                          options["workers"])  # fmt: skip
+    named = {name: options[name] for name in ("marks", "ratings", "asr", "layout", "user_voice", "workers")}
+    chosen = BuildOptions(sources, out, judging, settings=settings, **named)
     terminal = _terminal(as_json)
     plan = foresee(chosen, terminal)
     terminal.say("\n".join(plan.lines()))

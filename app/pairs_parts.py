@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.judging import REPLIES, JudgeOptions, open_judge
+from app.pairs_grid import Grid
 from eval.judge.critic import JudgeCritic
 from eval.judge.desk import Desk
 from eval.judge.writer import JudgeWriter
@@ -22,7 +23,7 @@ from eval.words import Aligner
 from model.tiny.clips import ClipLibrary, vocabulary
 from model.tiny.codec import load_codec
 from model.tiny.truth import WorldTruth
-from model.tiny.voice import TinyVoice, layout_of, recorded_clips
+from model.tiny.voice import TinyVoice, recorded_clips
 from model.tiny.world import load_world
 from protocols.audio import read_channel
 from protocols.duplex import Audio
@@ -49,17 +50,17 @@ class Staffed(NamedTuple):
     desk: Desk | None = None
 
 
-def staff(wanted: Judging, out: Path, systems: Sequence[str], synthetic: bool) -> Staffed:
+def staff(wanted: Judging, out: Path, systems: Sequence[str], grid: Grid, synthetic: bool) -> Staffed:
     """`systems`: names and versions of whom the talks are with; `synthetic`: every talk is a synthetic one."""
     if wanted.judge == "llm":
-        return _with_llm(wanted, out, systems, synthetic)
+        return _with_llm(wanted, out, systems, grid, synthetic)
     if wanted.llm.judged:
         raise InputError("--judge-url and --judge-model belong to --judge llm")
     if wanted.judge == "synthetic" or synthetic:
         truth = SyntheticTruth() if wanted.judge == "synthetic" else None
         axes = _axes(wanted, ("factuality",), ("factuality",)) if truth else ()
         return Staffed(Parts(LAYOUT, truth, axes, truth, truth, truth))
-    layout, voice = layout_of(load_codec()), open_voice(wanted.voice)
+    layout, voice = grid.layout, open_voice(wanted.voice, grid)
     if wanted.judge == "none":
         return Staffed(Parts(layout, voice=voice))
     world = WorldTruth(load_world())
@@ -67,10 +68,10 @@ def staff(wanted: Judging, out: Path, systems: Sequence[str], synthetic: bool) -
     return Staffed(Parts(layout, world, axes, world, world, voice))
 
 
-def _with_llm(wanted: Judging, out: Path, systems: Sequence[str], synthetic: bool) -> Staffed:
+def _with_llm(wanted: Judging, out: Path, systems: Sequence[str], grid: Grid, synthetic: bool) -> Staffed:
     desk = Desk(open_judge(wanted.llm, out / REPLIES, systems), gather=True)
     critic, writer = JudgeCritic(desk), JudgeWriter(desk)
-    layout, voice = (LAYOUT, SyntheticTruth()) if synthetic else (layout_of(load_codec()), open_voice(wanted.voice))
+    layout, voice = (LAYOUT, SyntheticTruth()) if synthetic else (grid.layout, open_voice(wanted.voice, grid))
     axes = _axes(wanted, critic.axes, CONTENT_AXES)
     return Staffed(Parts(layout, critic, axes, writer, writer, voice), desk)
 
@@ -82,8 +83,8 @@ def _axes(wanted: Judging, known: Sequence[str], default: Sequence[str]) -> tupl
     return tuple(dict.fromkeys(wanted.axes)) or tuple(default)
 
 
-def open_voice(name: str) -> ReplyVoice | None:
-    """Who says what is written; None for nobody."""
+def open_voice(name: str, grid: Grid) -> ReplyVoice | None:
+    """Who says what is written, in the grid's tokens if there are any; None for nobody."""
     kind, _, place = name.partition(":")
     words = vocabulary(load_world())
     if name == "none":
@@ -96,7 +97,7 @@ def open_voice(name: str) -> ReplyVoice | None:
         clips = recorded_clips(_recordings(Path(place).expanduser()), words, load_codec(), Aligner())
         return TinyVoice(clips, words, f"recorded:{Path(place).name}", load_codec())
     if kind == "speaker" and place:
-        return SpokenVoice(open_speaker(place), Aligner())
+        return grid.voice(SpokenVoice(open_speaker(place), Aligner()))
     raise InputError(f"unknown voice {name!r}; write {VOICES}")
 
 

@@ -55,9 +55,9 @@ class Foreseen(NamedTuple):
 
 def foresee(options: BuildOptions, terminal: Terminal) -> Foreseen:
     """Count what would be done; nothing is asked and nothing written."""
-    source, systems = sources(options)
-    names = list(source.names())
-    parts, desk = staffed(options, systems)
+    talks = sources(options)
+    source, names = talks.source, list(talks.source.names())
+    parts, desk = staffed(options, talks)
     n, judge = len(names), parts.critic.source if parts.critic else "none"
     if desk is None:
         return Foreseen(n, n * len(parts.axes), judge)
@@ -65,7 +65,7 @@ def foresee(options: BuildOptions, terminal: Terminal) -> Foreseen:
     with terminal.progress("talks, to see what will be asked", n) as step:
         for done, name in enumerate(names, 1):
             raw = source.read(name)
-            if not isinstance(raw, Exclusion) and unfit(raw, options.settings) is None:
+            if not isinstance(raw, Exclusion) and unfit(raw, options.settings, parts.layout) is None:
                 try:
                     pairs_of(raw, parts, options.settings)
                 except Waiting:

@@ -78,7 +78,7 @@ def _sound(dataset: Dataset, talk: TalkRow, pair: PairRow, start: float, end: fl
     if talk.sound is None or (chosen and pair.chosen_words and not pair.chosen_sound):
         return None
     try:
-        both = _channels(Path(talk.sound))
+        both = _channels(dataset.path / talk.sound)  # its own path, where it is a whole one
         n = round((end - start) * SAMPLE_RATE)
         out = np.zeros((2, n), np.float32)
         _put(out[0], both[0], start, start, pair.diverges_at, start)

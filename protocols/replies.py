@@ -35,6 +35,30 @@ class GridLayout(NamedTuple):
     agent_lag: int = 0
     user_lag: int = 0
     frame: float = FRAME
+    source: str = ""  # the codec
+    card: int = 0  # codes of an audio row: 0 to card - 1; 0: not known
+    text_card: int = 0
+    delays: tuple[int, ...] = ()  # frames by which the model holds each row back; the grid itself is without them
+
+    def described(self) -> dict[str, str]:
+        """What each row is, as text, for whoever reads a grid without knowing the model."""
+        rows = {"text": str(self.text), "agent": _rows(self.agent), "user": _rows(self.user)}
+        known = {"codec": self.source, "codes": f"0 to {self.card - 1}" if self.card else "",
+                 "text tokens": str(self.text_card or ""), "delays": " ".join(map(str, self.delays))}  # fmt: skip
+        return {
+            "rows": str(self.streams), **{f"row of {k}" if k == "text" else f"rows of {k}": v for k, v in rows.items()},
+            "padding of text": str(self.pad), **{k: v for k, v in known.items() if v},
+            "silence of agent": " ".join(map(str, self.agent_silence)),
+            "silence of user": " ".join(map(str, self.user_silence)), "seconds of a column": f"{self.frame:g}",
+            "agent is heard, columns later": str(self.agent_lag), "user is heard, columns later": str(self.user_lag),
+        }  # fmt: skip
+
+
+NO_GRID = GridLayout(0, 0, slice(0, 0), slice(0, 0), 0, (), ())  # of systems that give no tokens
+
+
+def _rows(of: slice) -> str:
+    return f"{of.start} to {of.stop - 1}"
 
 
 class Said(NamedTuple):

@@ -19,7 +19,8 @@ from protocols.contracts import Line, Verdict
 
 pytest.importorskip("pyarrow", reason="pip install 'duologue[pairs]'")
 
-TALKS = 40
+TALKS = 24
+MARKED = 40  # talks that people marked: an interval wants some
 TRUTH = SyntheticTruth()
 
 
@@ -72,9 +73,9 @@ def server() -> Iterator[Knowing]:
     running.server_close()
 
 
-def build(out: Path, server: Server | None, *more: str | Path, code: int = 0) -> dict[str, Any]:
+def build(out: Path, server: Server | None, *more: str | Path, code: int = 0, talks: int = TALKS) -> dict[str, Any]:
     who = ("synthetic",) if server is None else ("llm", "--judge-url", server.url, "--judge-model", "sage")
-    done = duologue("pairs", "build", f"synthetic:{TALKS}", "--judge", *who, "--axis", "factuality", "--out", out,
+    done = duologue("pairs", "build", f"synthetic:{talks}", "--judge", *who, "--axis", "factuality", "--out", out,
                     "--json", *more, code=code)  # fmt: skip
     return json.loads(done.stdout) if code == 0 else {"error": done.stderr}
 
@@ -111,7 +112,7 @@ def test_a_build_that_lost_its_judge_goes_on_and_asks_nothing_twice(server: Know
     whole = build(tmp_path / "whole", server)
     asked = len(server.asked)
     server.asked.clear()
-    server.act = lambda h, n, body: server.answer(h, n, body) if n <= 30 else h.send(401, b"{}")
+    server.act = lambda h, n, body: server.answer(h, n, body) if n <= 18 else h.send(401, b"{}")
     assert "answers 401" in build(tmp_path / "cut", server, code=2)["error"]
     answered = (tmp_path / "cut" / "judge.jsonl").read_bytes().count(b"\n")
     server.asked.clear()
@@ -140,13 +141,13 @@ def test_what_is_not_the_asked_json_is_asked_once_more_and_counted_and_timing_go
 
 def test_peoples_marks_stand_beside_the_models_flags_with_kappa(server: Knowing, tmp_path: Path) -> None:
     settings, marks = PairSettings(), []
-    for n in range(TALKS):
-        raw, planted = SyntheticTalks(TALKS).talk(n)
+    for n in range(MARKED):
+        raw, planted = SyntheticTalks(MARKED).talk(n)
         replies = replies_of(raw, scene_of(raw, settings))
         wrong = [r for r in replies for p in planted if p.fault is None and p.start <= r.span.start + 0.1 <= p.end]
         marks += [{"talk": raw.id, "at": r.span.start + 0.1, "axis": "factuality", "rater": "r"} for r in wrong[:1]]
     (tmp_path / "marks.jsonl").write_text("\n".join(map(json.dumps, marks)))
-    made = build(tmp_path / "d", server, "--marks", tmp_path / "marks.jsonl")
+    made = build(tmp_path / "d", server, "--marks", tmp_path / "marks.jsonl", talks=MARKED)
     both = {a["axis"]: a for a in made["agreement"]}
     assert set(both) == {"any", "factuality"}
     assert 0.6 < both["factuality"]["low"] < both["factuality"]["kappa"] <= both["factuality"]["high"] <= 1

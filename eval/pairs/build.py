@@ -62,6 +62,7 @@ class PlanInfo(Value, frozen=True):
     sources: tuple[str, ...]
     parts: dict[str, str]  # critic, rewriter, answerer, voice -> source
     settings: dict[str, str]
+    grid: dict[str, str] = {}  # what the rows of a token grid are
 
 
 class Workshop(NamedTuple):
@@ -110,8 +111,10 @@ def plan_of(shop: Workshop, names: Sequence[Name], shard: int) -> PlanInfo:
     parts = {role: part.source for role, part in roles.items() if part is not None}
     parts["axes"] = ",".join(shop.parts.axes)
     listed = joined([f"{n.id} {n.sound_sha256}" for n in names])
-    digest = joined([str(SCHEMA), listed, str(shard), repr(sorted(parts.items())), repr(sorted(settings.items()))])
-    return PlanInfo(SCHEMA, digest, len(names), shard, (shop.source.source,), parts, settings)
+    grid = shop.parts.layout.described() if shop.parts.layout.streams else {}
+    told = [repr(sorted(of.items())) for of in (parts, settings, grid)]
+    digest = joined([str(SCHEMA), shop.source.source, listed, str(shard), *told])
+    return PlanInfo(SCHEMA, digest, len(names), shard, (shop.source.source,), parts, settings, grid)
 
 
 def take_folder(out: Path, plan: PlanInfo) -> None:
@@ -201,7 +204,7 @@ def build_shard(shop: Workshop, task: Task, out: Path) -> PartInfo:
             done[place] = _Done((Exclusion(name.id, "duplicate", "the same sound stands earlier in the source"),))
             continue
         raw = shop.source.read(name)
-        bad = raw if isinstance(raw, Exclusion) else unfit(raw, shop.settings)
+        bad = raw if isinstance(raw, Exclusion) else unfit(raw, shop.settings, shop.parts.layout)
         if isinstance(raw, Exclusion) or bad is not None:
             done[place] = _Done((bad,) if bad is not None else ())
         elif (made := _made_of(shop, raw, out)) is None:

@@ -45,6 +45,7 @@ def card(dataset: Dataset, stats: Stats, agreement: Sequence[str] = ()) -> str:
     made = "\n".join(f"- {role}: `{source}`" for role, source in plan.parts.items() if source)
     settings = "\n".join(f"- {name}: {value}" for name, value in plan.settings.items())
     agreed = "\n## People and the judges\n\n" + "".join(f"- {line}\n" for line in agreement) if agreement else ""
+    grid = "\n## The token grid\n\n" + "".join(f"- {k}: {v}\n" for k, v in plan.grid.items()) if plan.grid else ""
     splits = ", ".join(f"{part} {stats.by_split.get(part, 0):,}" for part in PARTS)
     return f"""{_head(dataset)}
 # Preference pairs of full-duplex talks
@@ -67,7 +68,7 @@ Timing faults: {_counted(stats.faults)}. Axes: {_counted(stats.axes)}.
 - sources: {", ".join(f"`{s}`" for s in plan.sources)}
 {made}
 {settings}
-{agreed}
+{agreed}{grid}
 ## What was left out
 
 | reason | talks or replies |

@@ -9,11 +9,16 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
+import numpy as np
+
 from eval.pairs.settings import PairSettings
 from eval.pairs.talks import Exclusion, RawTalk, Reason
+from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.records import Word
+from protocols.replies import GridLayout, Tokens
 from protocols.timeline import Track, at
 
+LOUDER = 10.0  # in power, of the channel that a word sounds on
 SLACK = 0.1  # seconds an alignment may lie outside the audio
 REPEATS = 6  # times one word may stand in a row
 WORDS_PER_SECOND = 9.0
@@ -57,8 +62,8 @@ COMMON = frozenset(
 )
 
 
-def unfit(raw: RawTalk, settings: PairSettings) -> Exclusion | None:
-    """Why a talk can give no pairs; None if it can."""
+def unfit(raw: RawTalk, settings: PairSettings, layout: GridLayout | None = None) -> Exclusion | None:
+    """Why a talk can give no pairs; None if it can. `layout`: what its token grid should be."""
     heard = raw.heard
     agent, user = heard.spans("agent"), heard.spans("user")
     known = heard.model_transcript() or heard.speech_transcript()
@@ -69,6 +74,8 @@ def unfit(raw: RawTalk, settings: PairSettings) -> Exclusion | None:
 
     if heard.duration < settings.shortest_talk:
         return out("too_short", f"{heard.duration:.2f} s; a turn and a reply need {settings.shortest_talk:g} s")
+    if layout is not None and (why := misfit(raw.tokens, layout)) is not None:
+        return out("other_layout", why)
     if "swapped" in heard.listening.guards or swapped(said, agent, user):
         return out("swapped", "the agent's words lie in the user's sound: the channels are swapped")
     if not user:
@@ -86,6 +93,20 @@ def unfit(raw: RawTalk, settings: PairSettings) -> Exclusion | None:
     return None
 
 
+def misfit(tokens: Tokens | None, layout: GridLayout) -> str | None:
+    """Why a token grid is not of a layout."""
+    if tokens is None:
+        return None
+    if not layout.streams:
+        return f"its grid of {len(tokens)} rows is of no layout that is known; say which with --layout"
+    if tokens.ndim != 2 or len(tokens) != layout.streams:
+        return f"its grid is {list(tokens.shape)}; the layout has {layout.streams} rows"
+    audio = tokens[1:]
+    if layout.card and audio.size and int(audio.max()) >= layout.card:
+        return f"its grid has code {int(audio.max())}; the layout's go to {layout.card - 1}"
+    return None
+
+
 def swapped(words: Sequence[Word], agent: Track, user: Track) -> bool:
     """Most of the agent's words sound in the user's channel, and few in its own."""
     middles = [(w.start + w.end) / 2 for w in words]
@@ -93,6 +114,15 @@ def swapped(words: Sequence[Word], agent: Track, user: Track) -> bool:
         return False
     own, other = (sum(at(spans, m) is not None for m in middles) / len(middles) for spans in (agent, user))
     return own < 0.3 and other > 0.7
+
+
+def swapped_sound(words: Sequence[Word], audio: Audio) -> bool:
+    """The agent's words are loud on the user's channel and not on its own. `audio`: [2, n] at 24 kHz."""
+    inside = [audio[:, round(w.start * SAMPLE_RATE) : round(w.end * SAMPLE_RATE)] for w in words]
+    powers = [np.square(part).mean(axis=1) for part in inside if part.shape[1]]
+    other = sum(bool(user > LOUDER * agent) for agent, user in powers)
+    own = sum(bool(agent > LOUDER * user) for agent, user in powers)
+    return len(powers) >= 3 and other > 0.7 * len(powers) and own < 0.3 * len(powers)
 
 
 def failed(words: Sequence[Word]) -> str | None:

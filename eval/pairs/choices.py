@@ -17,6 +17,7 @@ import numpy as np
 
 from eval.pairs.branch import Branch, column_from, recorded, time_of
 from eval.pairs.build import SHARD, PartInfo, PlanInfo, read_part, take_folder, write_shard
+from eval.pairs.checks import misfit
 from eval.pairs.chosen import Parts, Proposal
 from eval.pairs.dataset import DatasetInfo, finish
 from eval.pairs.faults import Flag
@@ -109,7 +110,8 @@ def build_preferred(
     listed = joined([repr(c) for c in choices])
     digest = joined([listed, *(f"{n.id} {n.sound_sha256}" for n in known), repr(settings.described())])
     by = {"choices": ",".join(sorted({c.by.partition(":")[0] for c in choices}))}
-    plan = PlanInfo(SCHEMA, digest, len(choices), SHARD, (source.source,), by, settings.described())
+    grid = parts.layout.described() if parts.layout.streams else {}
+    plan = PlanInfo(SCHEMA, digest, len(choices), SHARD, (source.source,), by, settings.described(), grid)
     take_folder(out, plan)
     made: list[PartInfo] = []
     for first in range(0, len(choices), SHARD):
@@ -151,6 +153,8 @@ def _pair(
     for raw in (chosen, rejected):
         if isinstance(raw, Exclusion):
             return raw
+        if (why := misfit(raw.tokens, layout)) is not None:
+            return Exclusion(raw.id, "other_layout", why)
     assert isinstance(chosen, RawTalk)
     assert isinstance(rejected, RawTalk)
     column = _parting(chosen, rejected, choice, layout)

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from eval.metrics.base import Heard
+from eval.pairs.checks import swapped_sound
 from eval.pairs.events import words_as_speech
 from eval.pairs.runs import with_events
 from eval.pairs.settings import PairSettings
@@ -66,10 +67,14 @@ class FolderTalks:
         path = self.folder / name.key
         try:
             audio = self._audio(path)
-            agent, user = self._words(path.with_name(path.stem.removesuffix(".agent") + ".json"))
+            agent, user = self._words(self._aligned(path))
         except InputError as error:
             reason = "missing_side" if "side" in str(error) else "unreadable"
             return Exclusion(name.id, reason, str(error))  # type: ignore[arg-type]
+        if swapped_sound(agent, audio):
+            return Exclusion(name.id, "swapped", "the agent's words sound on the user's channel: they are swapped")
+        if not agent and not user and self._transcriber is None and self._aligned(path).exists():
+            return Exclusion(name.id, "no_words", f"{self._aligned(path).name} holds no words; --asr would write them")
         agent, user = self._transcribed(audio, agent, user)
         if agent and user:
             spans = [words_as_speech(words) for words in (agent, user)]
@@ -85,6 +90,9 @@ class FolderTalks:
         heard = Heard(Sample(name.id, "folder", (), duration), talk, Listening(name.id, 0, activity), duration)
         events = with_events(heard, user, self.settings)
         return RawTalk(name.id, events, None, user, str(path.resolve()))
+
+    def _aligned(self, path: Path) -> Path:
+        return path.with_name(path.stem.removesuffix(".agent") + ".json")
 
     def _audio(self, path: Path) -> Audio:
         """Both sides at 24 kHz, [2, n]; the shorter of two files is filled with silence."""

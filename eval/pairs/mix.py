@@ -14,7 +14,7 @@ import msgspec
 
 from eval.pairs.build import PartInfo, PlanInfo, write_shard
 from eval.pairs.dataset import Dataset, DatasetInfo, finish
-from eval.pairs.rows import PairRow, TalkRow, joined
+from eval.pairs.rows import SOUNDS, PairRow, TalkRow, joined
 from eval.pairs.settings import KINDS
 from eval.pairs.tables import read_columns, read_rows
 from protocols.errors import InputError, StoreError
@@ -92,7 +92,8 @@ def _shard(dataset: Dataset, out: Path, number: int, chosen: frozenset[str], wit
         wanted = {p.talk for p in kept}
         talks += [t for t in read_rows(dataset.path / "talks" / name, TalkRow) if t.talk in wanted]
         pairs += kept
-    for file in {cut.path for p in pairs for cut in p.chosen_sound if cut.path.startswith("sounds/")}:
+    named = {cut.path for p in pairs for cut in p.chosen_sound} | {t.sound for t in talks if t.sound is not None}
+    for file in (name for name in named if name.startswith(SOUNDS)):
         target = out / file
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)

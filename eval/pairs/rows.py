@@ -24,7 +24,7 @@ from protocols.records import Evidence, Word
 from protocols.replies import Tokens
 
 SCHEMA = 1
-SOUNDS = "sounds/"  # of a dataset: what a voice said anew, named by its content
+SOUNDS = "sounds/"  # of a dataset: what voices said anew, named by its content
 Part = Literal["train", "validation"]
 PARTS: tuple[Part, ...] = ("train", "validation")
 
@@ -126,6 +126,8 @@ def rows_of(raw: RawTalk, made: TalkPairs, parts: Parts, settings: PairSettings)
         user_speech=tuple(Stretch(*span) for span in raw.heard.spans("user") if span.start < until),
     )
     sounds: dict[str, bytes] = {}
+    if raw.sound is not None and raw.sound_data is not None:
+        sounds[raw.sound] = raw.sound_data
     pairs = tuple(_pair(raw, m, start, part, parts, settings, sounds) for m in made.pairs)
     return Rows(talk, pairs, sounds)
 

@@ -20,7 +20,11 @@ Reason = Literal[
     "unreadable", "no_recording", "not_heard", "missing_side", "swapped", "outside", "too_short", "not_english",
     "no_words", "asr_failed", "duplicate", "no_fault", "no_reply_known", "does_not_fit", "no_difference",
     "chosen_faulty", "unjudged", "void", "tie", "no_shared_past", "other_layout",
+    "not_revoiced",
 ]  # fmt: skip
+
+
+WORDS_AT = ("turn", "interruption", "backchannel")  # what a user does with words
 
 
 class Exclusion(Value, frozen=True):
@@ -49,8 +53,9 @@ class RawTalk(NamedTuple):
     heard: Heard
     tokens: Tokens | None = None  # the system's own grid
     user_words: tuple[Word, ...] = ()
-    sound: str | None = None  # the two-channel file
+    sound: str | None = None  # the two-channel file; of a dataset that has it (sounds/...) where `sound_data` is given
     marks: tuple[Mark, ...] = ()
+    sound_data: bytes | None = None
 
 
 class Reply(NamedTuple):

@@ -18,12 +18,15 @@ from typing import NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 
+from model.codec import Codec
 from model.lm import Decoding, DuplexLM, LMConfig, load_weights
 from model.lm_kyutai import tensors_of
 from model.mimi.codec import load_mimi
 from model.moshi_files import GET, LoRAFile, MoshiFiles, find_files
+from model.spoken_grid import Spell, grid_layout
 from model.systems.multistream import MultistreamSystem, Speech, fits
 from protocols.errors import InputError, unknown_name
+from protocols.replies import GridLayout
 from protocols.store import sha256_of
 
 SLOTS = 16
@@ -72,6 +75,27 @@ def load_speech(files: MoshiFiles, device: str, dtype: torch.dtype) -> Speech:
     codec = load_mimi(files.mimi, files.mimi_config, files.config.dep_q, device)
     fits(lm, codec, str(files.weights))
     return Speech(lm, codec, pieces, f"{version},{codec.source}", skip_first=True)
+
+
+class MoshiGrid(NamedTuple):
+    """A checkpoint's token grid, and what writes into it."""
+
+    layout: GridLayout
+    codec: Codec
+    spell: Spell
+    end_of_padding: int
+
+
+def read_grid(place: str) -> MoshiGrid:
+    """The grid of PATH_OR_REPO[@LORA]; the language model is not loaded."""
+    files = find_files(place)
+    codec = load_mimi(files.mimi, files.mimi_config, files.config.dep_q)
+    read_pieces(files.tokenizer, files.config)
+    from sentencepiece import SentencePieceProcessor
+
+    model, config = SentencePieceProcessor(model_file=str(files.tokenizer)), files.config
+    layout = grid_layout(codec, config.existing_text_padding_id, config.text_card, config.delays)
+    return MoshiGrid(layout, codec, model.encode, config.existing_text_end_padding_id)
 
 
 def read_pieces(path: Path, config: LMConfig) -> tuple[bytes, ...]:

@@ -10,19 +10,22 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from model.codec import Codec, decode
-from model.tiny.clips import agent_clip, plain, word_times
-from model.tiny.grid import AGENT, EPAD, PAD, TEXT, USER, AgentClip, spread
+from model.spoken_grid import grid_layout
+from model.tiny.clips import agent_clip, plain, vocabulary, word_times
+from model.tiny.grid import EPAD, PAD, AgentClip, spread
+from model.tiny.world import load_world
 from protocols.contracts import WordAligner
 from protocols.duplex import FRAME, Audio
 from protocols.errors import InputError
 from protocols.records import Word
 from protocols.replies import GridLayout, Said
 
+DELAYS = (0, *(0, *(1,) * 7) * 2)  # of text, agent and user, as in Moshi
+
 
 def layout_of(codec: Codec) -> GridLayout:
     """How a grid of the embedded model lies against a recording of it (design/tiny.md, "Time")."""
-    silence = tuple(int(code) for code in codec.silence)
-    return GridLayout(17, TEXT, AGENT, USER, PAD, silence, silence, agent_lag=2 + codec.delay_frames, user_lag=1)
+    return grid_layout(codec, PAD, len(vocabulary(load_world())), DELAYS)
 
 
 class TinyVoice:
