@@ -51,7 +51,7 @@ class Event(Value, frozen=True):
     start: Seconds
     end: Seconds
     source: str  # how the times are known: "made", "given" or a detector's name
-    label: str = ""
+    label: str = ""  # what is said, where it is known for this event; of a pause, its kind
     cue: int | None = None  # the cue it moves with; None: it stays where it is
     missed: str | None = None  # in a talk: why it did not happen (its cue was never played)
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from msgspec import structs
 from test_eval_pairs_dataset import Humming
 
 from builders import spoken
 from eval.activity import SileroActivity
+from eval.metrics.base import Heard
 from eval.pairs.build import Workshop, build
 from eval.pairs.chosen import Parts
 from eval.pairs.dataset import Dataset, finish
@@ -17,6 +19,7 @@ from eval.pairs.folder import FolderTalks
 from eval.pairs.mix import mix
 from eval.pairs.revoice import Revoiced, breaths, said_at
 from eval.pairs.settings import PairSettings
+from eval.pairs.source import Name
 from eval.pairs.talks import Exclusion, RawTalk
 from eval.speak import EspeakSpeaker, espeak_available
 from eval.warp import warped
@@ -157,6 +160,40 @@ def test_a_user_who_cannot_be_said_anew_is_left_out_and_never_kept(tmp_path: Pat
     (found,) = [source.read(name) for name in source.names()]
     assert isinstance(found, Exclusion)
     assert found.reason == reason
+
+
+def test_a_stimulus_whose_text_is_known_is_dated_by_its_own_sound(tmp_path: Path) -> None:
+    """Nobody wrote words down, but the sample says what was asked: each word is said where it was."""
+    recordings(tmp_path, aligned())
+    talks = FolderTalks(tmp_path, SileroActivity(), None, SETTINGS)
+    (raw,) = [talks.read(name) for name in talks.names()]
+    assert isinstance(raw, RawTalk)
+    sample, talk, *rest = raw.heard
+    (turn,) = talk.events
+    bare = structs.replace(talk, events=(structs.replace(turn, label=""),))
+    texts = {"written": TEXT, "unknown": ""}
+    known = {
+        name: raw._replace(heard=Heard(structs.replace(sample, text=text), bare, *rest), user_words=())
+        for name, text in texts.items()
+    }
+
+    class Run:
+        source = "run"
+        names = talks.names
+
+        def read(self, name: Name) -> RawTalk:
+            return known[name.id]
+
+    source = Revoiced(Run(), Beeps(), Aligner(), NO_GRID, None)
+    made = source.read(Name("written", "", None))
+    assert isinstance(made, RawTalk)
+    expected = Aligner().times(TEXT, QUESTION, SAMPLE_RATE)
+    assert expected is not None
+    assert [w.text for w in made.user_words] == [w.text for w in expected]
+    assert max(abs(a.start - b.start) for a, b in zip(made.user_words, expected, strict=True)) < TOLERANCE
+    left = source.read(Name("unknown", "", None))
+    assert isinstance(left, Exclusion)
+    assert left.reason == "no_words"
 
 
 def test_the_users_rows_are_those_of_the_new_sound_and_the_agents_stay(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from eval.metrics.base import Heard
 from eval.pairs.events import words_as_speech
 from eval.pairs.source import Name, Source
 from eval.pairs.spoken import WordAligner
-from eval.pairs.talks import WORDS_AT, Exclusion, RawTalk
+from eval.pairs.talks import WORDS_AT, Exclusion, RawTalk, user_text
 from eval.warp import warped
 from protocols.audio import read_sound, resample
 from protocols.contracts import Speaker
@@ -27,6 +27,7 @@ from protocols.errors import InputError
 from protocols.records import Activity, Recording, Word
 from protocols.replies import GridLayout, Tokens
 
+AROUND = 0.2  # seconds of sound on either side of a turn, which alignment wants
 JOINED = 0.08  # seconds between words that are said in one breath
 SHORTEST = 0.06  # of a word
 SPEEDS = 0.5, 2.0  # that a speaker can be asked for
@@ -70,11 +71,12 @@ class Revoiced:
         """Words of a stimulus whose text is known, found in its sound."""
         out: list[Word] = []
         for event in raw.heard.talk.events:
-            if event.missed or not event.label or event.kind not in WORDS_AT:
+            if event.missed or event.kind not in WORDS_AT or not (text := user_text(raw, event)):
                 continue
-            part = user[round(event.start * SAMPLE_RATE) : round(event.end * SAMPLE_RATE)]
-            found = self._aligner.times(event.label, part, SAMPLE_RATE)
-            out += [Word(w.text, w.start + event.start, w.end + event.start) for w in found or ()]
+            begin = max(event.start - AROUND, 0.0)
+            part = user[round(begin * SAMPLE_RATE) : round((event.end + AROUND) * SAMPLE_RATE)]
+            found = self._aligner.times(text, part, SAMPLE_RATE)
+            out += [Word(w.text, w.start + begin, w.end + begin) for w in found or ()]
         return tuple(sorted(out, key=lambda w: w.start))
 
     def _with(self, raw: RawTalk, agent: Audio, user: Audio, words: tuple[Word, ...]) -> RawTalk:
