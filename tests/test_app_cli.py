@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -18,24 +17,17 @@ import soundfile
 from app.cli import cli, main
 from app.doctor import checks
 from builders import DATA, ROOT, tone
+from commands import duologue, started
 from protocols.errors import ClaimFailed, InputError, SystemUnreachable
 from protocols.records import Conversation, Listening, Score
 from protocols.store import Run
-
-
-def duologue(*args: str | Path, code: int = 0, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *map(str, args)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
     """The demo on 20 of the shipped questions, without speech recognition."""
     out = tmp_path_factory.mktemp("demo")
-    done = duologue("demo", "--scripted", "--limit", "20", "--asr", "none", "--out", out, "--json")
+    done = started("demo", "--scripted", "--limit", "20", "--asr", "none", "--out", out, "--json")
     return out, json.loads(done.stdout)
 
 
@@ -215,9 +207,8 @@ def test_verify_names_a_changed_file(demo: tuple[Path, dict[str, object]], tmp_p
     ],
 )
 def test_bad_usage_is_one_clear_line_and_code_2(args: list[str], code: int, says: str, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     out = ["--out", str(tmp_path / "r")] if args[0] in ("bench", "demo") and len(args) > 1 else []
-    assert says in duologue(*args, *out, code=code, env=env).stderr
+    assert says in duologue(*args, *out, code=code).stderr
     assert not (tmp_path / "r" / "run.json").exists()
 
 
@@ -242,7 +233,7 @@ def test_a_disk_that_fills_up_leaves_a_readable_run_that_can_go_on(tmp_path: Pat
     soundfile.write(talks / "b.wav", noise, 24_000)
     (talks / "b.json").write_text('{"events": []}')
     args = ("bench", "--system", f"recorded:{talks}", "--asr", "none", "--out", tmp_path / "r")
-    stopped = duologue(*args, code=2, preexec_fn=small_disk)
+    stopped = started(*args, code=2, preexec_fn=small_disk)
     assert "what was written before is safe" in stopped.stderr
     assert [t.sample for t in Run(tmp_path / "r").read(Conversation)] == ["a"]
     duologue(*args)
@@ -335,15 +326,17 @@ def test_answers_are_heard_as_they_were_said(tmp_path: Path) -> None:
     assert heard["value"] == 1.0
 
 
-def test_without_text_to_speech_the_demo_says_so_and_still_measures_timing(tmp_path: Path) -> None:
+def test_without_text_to_speech_the_demo_says_so_and_still_measures_timing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "questions"
     folder.mkdir()
     for name in ("q01", "q02", "q03", "q04"):
         shutil.copy(ROOT / "protocols/library/spoken" / f"{name}.flac", folder)
     rows = "".join(f"Question {n}?\tanswer {n}\tq{n:02d}.flac\n" for n in range(1, 5))
     (folder / "mine.tsv").write_text("Question\tAnswer\tWav Filename\n" + rows)
-    bare = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = duologue("demo", "--questions", folder, "--asr", "none", "--out", tmp_path / "d", "--json", code=1, env=bare)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = duologue("demo", "--questions", folder, "--asr", "none", "--out", tmp_path / "d", "--json", code=1)
     assert "espeak-ng is not installed" in done.stderr
     late = next(p for p in json.loads(done.stdout)["planted"] if p["what"].startswith("latency"))
     assert late["recovered"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_app_pairs import duologue
 
+from commands import duologue
 from eval.pairs.dataset import Dataset
 from eval.pairs.settings import PairSettings
 from eval.pairs.synthetic import SyntheticTalks, SyntheticTruth
