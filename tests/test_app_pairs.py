@@ -137,7 +137,7 @@ def test_the_page_filters_in_a_browser(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "p.html").write_text(html.replace("</body>", f"{script}</body>"))
     chromium = shutil.which("chromium") or "chromium"
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", (tmp_path / "p.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "1 shown, 1 marked" in dom
     assert dom.count('hidden=""') == 1
 
