@@ -27,7 +27,7 @@ from protocols.store import Run
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
     """The demo on 20 of the shipped questions, without speech recognition."""
     out = tmp_path_factory.mktemp("demo")
-    done = started("demo", "--scripted", "--limit", "20", "--asr", "none", "--out", out, "--json")
+    done = duologue("demo", "--scripted", "--limit", "20", "--asr", "none", "--out", out, "--json")
     return out, json.loads(done.stdout)
 
 
@@ -73,13 +73,12 @@ def test_a_browser_draws_the_report(demo: tuple[Path, dict[str, object]], tmp_pa
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     flags += " --disable-component-update --disable-sync --virtual-time-budget=10000 --window-size=1100,3000"
     browser = [shutil.which("chromium") or "", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
-    url = f"file://{demo[0] / 'report.html'}"
-    dom = subprocess.run([*browser, "--dump-dom", url], capture_output=True, text=True, check=True).stdout
+    shot, url = tmp_path / "report.png", f"file://{demo[0] / 'report.html'}"
+    command = [*browser, "--dump-dom", f"--screenshot={shot}", url]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     claims = len(demo[1]["claims"])  # type: ignore[arg-type]
     assert dom.count('class="main-svg"') >= claims, "plotly drew no figures"
     assert dom.count('<svg viewbox="0 0 1000') + dom.count('<svg viewBox="0 0 1000') == 8
-    shot = tmp_path / "report.png"
-    subprocess.run([*browser, f"--screenshot={shot}", url], capture_output=True, check=True)
     assert shot.stat().st_size > 50_000
 
 
@@ -125,7 +124,7 @@ def test_runs_under_different_protocols_are_refused_and_forced_with_a_warning(
     demo: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
-    duologue("bench", "--system", "scripted:good", "--limit", "20", "--asr", "none", "--lead-in", "2", "--out", other)
+    duologue("bench", "--system", "scripted:good", "--limit", "3", "--asr", "none", "--lead-in", "2", "--out", other)
     refused = duologue("compare", demo[0] / "scripted-good", other, code=2)
     assert "lead in 0.96 against 2.0" in refused.stderr
     forced = duologue("compare", demo[0] / "scripted-good", other, "--force", "--out", tmp_path / "r")
