@@ -312,7 +312,7 @@ def test_every_command_explains_itself(command: str) -> None:
 @pytest.mark.needs("espeak")
 @pytest.mark.needs("whisper")
 def test_real_spoken_questions_go_through_the_whole_house(tmp_path: Path) -> None:
-    done = duologue("demo", "--questions", DATA / "llama-questions", "--limit", "10", "--out", tmp_path, "--json")
+    done = duologue("demo", "--questions", DATA / "llama-questions", "--limit", "5", "--out", tmp_path, "--json")
     said = json.loads(done.stdout)
     assert all(p["recovered"] for p in said["planted"])
     assert {c["metric"] for c in said["claims"]} >= {"qa.text", "qa.speech", "timing.latency", "timing.pause_held"}
