@@ -6,10 +6,17 @@ passed fails the session. Nor may a whole file be skipped there for a package th
 
 A test marked `real_time` needs a machine that keeps time: a talk whose frames come late is void, as it should be, and
 a program that was to be killed in its middle may be through. Where it fails, it is tried again, and said so.
+
+Sums are computed by one thread each, here and in every command that a test starts: the threads of a small product wait
+for each other in a busy loop, which on a busy machine takes many times as long as the product.
 """
 
-import importlib.util
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import importlib.util
+import itertools
 import shutil
 import signal
 from collections.abc import Iterator
@@ -21,7 +28,8 @@ from hypothesis import settings
 from builders import DATA
 from eval.words import offline_model
 
-settings.register_profile("house", deadline=None)  # a busy machine is no failure
+settings.register_profile("house", deadline=None, derandomize=True)  # a busy machine, or luck, is no failure
+settings.register_profile("explore", deadline=None)  # --hypothesis-profile=explore: other examples each time
 settings.load_profile("house")
 
 TRIES_AGAIN = 2  # of a test in real time
@@ -104,10 +112,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new folder for each test; thousands beside the others would make every new `tmp_path` a long search."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's home."""
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+    home = next(_homes)
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

@@ -1,6 +1,7 @@
 """A small HTTP server that speaks chat completions, and breaks the protocol wherever a test wants it."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,11 +20,32 @@ class Server(ThreadingHTTPServer):
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
+        self._going = threading.Condition()
+        self._lines = 0  # connections that are open
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._going:
+            self._lines += 1
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._going:
+            self._lines -= 1
+            self._going.notify_all()
+
+    def settled(self) -> None:
+        """Wait until everything is counted that clients sent before they went away."""
+        with socket.create_connection(self.server_address) as last:  # they are accepted in the order they came
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
+        with self._going:
+            self._going.wait_for(lambda: not self._lines)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is what some of these tests are about."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -18,17 +17,10 @@ import soundfile
 from app.cli import cli, main
 from app.doctor import checks
 from builders import DATA, ROOT, tone
+from commands import duologue, started
 from protocols.errors import ClaimFailed, InputError, SystemUnreachable
 from protocols.records import Conversation, Listening, Score
 from protocols.store import Run
-
-
-def duologue(*args: str | Path, code: int = 0, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *map(str, args)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")
@@ -81,13 +73,12 @@ def test_a_browser_draws_the_report(demo: tuple[Path, dict[str, object]], tmp_pa
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     flags += " --disable-component-update --disable-sync --virtual-time-budget=10000 --window-size=1100,3000"
     browser = [shutil.which("chromium") or "", *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
-    url = f"file://{demo[0] / 'report.html'}"
-    dom = subprocess.run([*browser, "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True).stdout
+    shot, url = tmp_path / "report.png", f"file://{demo[0] / 'report.html'}"
+    command = [*browser, "--dump-dom", f"--screenshot={shot}", url]
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     claims = len(demo[1]["claims"])  # type: ignore[arg-type]
     assert dom.count('class="main-svg"') >= claims, "plotly drew no figures"
     assert dom.count('<svg viewbox="0 0 1000') + dom.count('<svg viewBox="0 0 1000') == 8
-    shot = tmp_path / "report.png"
-    subprocess.run([*browser, f"--screenshot={shot}", url], capture_output=True, timeout=120, check=True)
     assert shot.stat().st_size > 50_000
 
 
@@ -133,7 +124,7 @@ def test_runs_under_different_protocols_are_refused_and_forced_with_a_warning(
     demo: tuple[Path, dict[str, object]], tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
-    duologue("bench", "--system", "scripted:good", "--limit", "20", "--asr", "none", "--lead-in", "2", "--out", other)
+    duologue("bench", "--system", "scripted:good", "--limit", "3", "--asr", "none", "--lead-in", "2", "--out", other)
     refused = duologue("compare", demo[0] / "scripted-good", other, code=2)
     assert "lead in 0.96 against 2.0" in refused.stderr
     forced = duologue("compare", demo[0] / "scripted-good", other, "--force", "--out", tmp_path / "r")
@@ -215,9 +206,8 @@ def test_verify_names_a_changed_file(demo: tuple[Path, dict[str, object]], tmp_p
     ],
 )
 def test_bad_usage_is_one_clear_line_and_code_2(args: list[str], code: int, says: str, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     out = ["--out", str(tmp_path / "r")] if args[0] in ("bench", "demo") and len(args) > 1 else []
-    assert says in duologue(*args, *out, code=code, env=env).stderr
+    assert says in duologue(*args, *out, code=code).stderr
     assert not (tmp_path / "r" / "run.json").exists()
 
 
@@ -242,7 +232,7 @@ def test_a_disk_that_fills_up_leaves_a_readable_run_that_can_go_on(tmp_path: Pat
     soundfile.write(talks / "b.wav", noise, 24_000)
     (talks / "b.json").write_text('{"events": []}')
     args = ("bench", "--system", f"recorded:{talks}", "--asr", "none", "--out", tmp_path / "r")
-    stopped = duologue(*args, code=2, preexec_fn=small_disk)
+    stopped = started(*args, code=2, preexec_fn=small_disk)
     assert "what was written before is safe" in stopped.stderr
     assert [t.sample for t in Run(tmp_path / "r").read(Conversation)] == ["a"]
     duologue(*args)
@@ -322,7 +312,7 @@ def test_every_command_explains_itself(command: str) -> None:
 @pytest.mark.needs("espeak")
 @pytest.mark.needs("whisper")
 def test_real_spoken_questions_go_through_the_whole_house(tmp_path: Path) -> None:
-    done = duologue("demo", "--questions", DATA / "llama-questions", "--limit", "10", "--out", tmp_path, "--json")
+    done = duologue("demo", "--questions", DATA / "llama-questions", "--limit", "5", "--out", tmp_path, "--json")
     said = json.loads(done.stdout)
     assert all(p["recovered"] for p in said["planted"])
     assert {c["metric"] for c in said["claims"]} >= {"qa.text", "qa.speech", "timing.latency", "timing.pause_held"}
@@ -335,15 +325,17 @@ def test_answers_are_heard_as_they_were_said(tmp_path: Path) -> None:
     assert heard["value"] == 1.0
 
 
-def test_without_text_to_speech_the_demo_says_so_and_still_measures_timing(tmp_path: Path) -> None:
+def test_without_text_to_speech_the_demo_says_so_and_still_measures_timing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "questions"
     folder.mkdir()
     for name in ("q01", "q02", "q03", "q04"):
         shutil.copy(ROOT / "protocols/library/spoken" / f"{name}.flac", folder)
     rows = "".join(f"Question {n}?\tanswer {n}\tq{n:02d}.flac\n" for n in range(1, 5))
     (folder / "mine.tsv").write_text("Question\tAnswer\tWav Filename\n" + rows)
-    bare = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = duologue("demo", "--questions", folder, "--asr", "none", "--out", tmp_path / "d", "--json", code=1, env=bare)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = duologue("demo", "--questions", folder, "--asr", "none", "--out", tmp_path / "d", "--json", code=1)
     assert "espeak-ng is not installed" in done.stderr
     late = next(p for p in json.loads(done.stdout)["planted"] if p["what"].startswith("latency"))
     assert late["recovered"]

@@ -1,11 +1,7 @@
 """One door for judges and guards: answers, safety, cost over commands, and a run that is killed at any stage."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,7 @@ from click.testing import CliRunner
 import model.guards
 from analysis.report.summarize import summarize
 from app.cli import cli
-from builders import ROOT, talk
+from builders import talk
 from eval.guarded import GuardedReader
 from eval.judge.replies import ReplyLog
 from eval.metrics import metric
@@ -27,6 +23,7 @@ from protocols.errors import InputError
 from protocols.records import Conversation, Listening
 from protocols.runs import Protocol, RunInfo
 from protocols.store import Run
+from stopping import killed
 
 pytestmark = pytest.mark.real_time
 
@@ -187,42 +184,27 @@ def test_bench_and_score_killed_at_any_point_ask_neither_system_nor_judge_twice(
     out = tmp_path / "run"
     bench = ("bench", "--suite", f"qa:{tmp_path / 'set.jsonl'}", "--system", "scripted:late", "--asr", "none",
              "--tail", "1", "--repeats", "3", "--out", str(out))  # fmt: skip
-    kill_when(bench, out / "conversations.jsonl", 3)
+    killed(["-m", "app.cli", *bench], r"conversations\.jsonl$", 4)
     kept = (out / "conversations.jsonl").read_bytes().splitlines()
     said = duologue(*bench)
     lines = (out / "conversations.jsonl").read_bytes().splitlines()
-    assert 3 <= len(kept) < 36
-    assert lines[: len(kept) - 1] == kept[:-1]  # the last one may have been cut
+    assert len(kept) == 3
+    assert lines[:3] == kept
     assert len({(t.sample, t.take) for t in Run(out).read(Conversation)}) == len(lines) == 36
     assert figure(said, "qa.text")["within_items"]["takes"] == 36
     claim = next(c for c in summarize([Run(out), Run(out)]).claims if c.metric.name == "qa.text")
     assert claim.within_a is not None
     assert (claim.within_a.items, claim.within_a.takes) == (12, 36)
 
-    def slowly(handler: Handler, n: int, body: dict[str, Any]) -> None:
-        time.sleep(0.05)
-        handler.reply("VERDICT: no")
-
-    server.act = slowly
+    server.act = lambda handler, n, body: handler.reply("VERDICT: no")
     run = make_run(tmp_path / "many", copies=20)
     score = ("score", str(run.path), *judge(server), "--judge-concurrency", "2")
-    kill_when(score, run.path / "judge.jsonl", 5)
+    killed(["-m", "app.cli", *score], r"judge\.jsonl$", 6)
+    server.settled()
     before, have = len(server.asked), (run.path / "judge.jsonl").read_bytes().count(b"\n")
     duologue(*score)
+    assert have == 5
     assert len(server.asked) - before == 20 * OPEN - have
     judged = duologue("score", out, *judge(server))
     assert duologue(*bench)["figures"] == judged["figures"]  # bench goes on with what was judged, and holds no talk
     assert (out / "conversations.jsonl").read_bytes().splitlines() == lines
-
-
-def kill_when(command: Sequence[str], file: Path, lines: int) -> None:
-    """Start a command and kill it without warning once a file has so many lines."""
-    running = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    limit = time.monotonic() + 120
-    while not (file.exists() and file.read_bytes().count(b"\n") >= lines) and time.monotonic() < limit:
-        time.sleep(0.002)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    assert file.read_bytes().count(b"\n") >= lines

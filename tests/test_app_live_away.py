@@ -3,6 +3,7 @@
 # ruff: noqa: E402 (what is imported below may be missing)
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_what_cannot_be_sent_stays_and_is_sent_later(
     mover.start()
     place.unlink()
     while not (talk / FILE).exists():
-        pass
+        time.sleep(0.005)
     mover.stop()
     assert (place / TALK / "heard.flac").exists()
     assert not (talk / "heard.flac").exists()

@@ -1,16 +1,13 @@
 """`duologue pairs` as a user meets it: from a run to a dataset, a mix, a page in a real browser, and clear errors."""
 
 import base64
-import contextlib
 import io
 import json
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -18,9 +15,9 @@ import soundfile
 from test_eval_pairs_sources import asked, run_of
 
 from analysis.pairs.page import Block, Lane, Page, PagePair, render, ticks
-from app.cli import main
 from app.pairs_show import page_pair
 from builders import SPOKEN, spoken, tone
+from commands import duologue
 from eval.pairs.choices import Choice, build_choices
 from eval.pairs.chosen import Parts
 from eval.pairs.dataset import Dataset
@@ -32,27 +29,6 @@ from model.tiny.world import load_world
 from protocols.store import Run
 
 pytest.importorskip("pyarrow", reason="pip install 'duologue[pairs]'")
-
-
-class Done(NamedTuple):
-    stdout: str
-    stderr: str
-
-
-def duologue(*args: str | Path, code: int = 0) -> Done:
-    """The command in this process, as a shell would see it."""
-    out, err, given = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["duologue", *map(str, args)]
-    found = 0
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-    except SystemExit as left:
-        found = int(left.code or 0)
-    finally:
-        sys.argv = given
-    assert found == code, err.getvalue()
-    return Done(out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +137,7 @@ def test_the_page_filters_in_a_browser(dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "p.html").write_text(html.replace("</body>", f"{script}</body>"))
     chromium = shutil.which("chromium") or "chromium"
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", (tmp_path / "p.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "1 shown, 1 marked" in dom
     assert dom.count('hidden=""') == 1
 

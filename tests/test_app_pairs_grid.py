@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_app_pairs import duologue
 from test_eval_pairs_sources import asked, run_of
 
 from app.pairs_grid import grid_of
 from builders import ROOT, tone
+from commands import duologue
 from eval.pairs.branch import time_of
 from eval.pairs.checks import misfit
 from eval.pairs.dataset import Dataset

@@ -2,14 +2,14 @@
 
 import json
 import re
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_app_pairs import duologue
 
+from commands import duologue
 from eval.pairs.dataset import Dataset
 from eval.pairs.settings import PairSettings
 from eval.pairs.synthetic import SyntheticTalks, SyntheticTruth
@@ -20,6 +20,7 @@ from protocols.contracts import Line, Verdict
 pytest.importorskip("pyarrow", reason="pip install 'duologue[pairs]'")
 
 TALKS = 24
+AT_ONCE = 5  # questions
 MARKED = 40  # talks that people marked: an interval wants some
 TRUTH = SyntheticTruth()
 
@@ -31,16 +32,11 @@ class Knowing(Server):
         super().__init__()
         self.act = self.answer
         self.kinds: list[str] = []
-        self.at_once = self.most_at_once = 0
+        self.together = threading.Barrier(AT_ONCE, timeout=200)
 
     def answer(self, handler: Handler, n: int, body: dict[str, Any]) -> None:
-        with self.lock:
-            self.at_once += 1
-            self.most_at_once = max(self.at_once, self.most_at_once)
-        time.sleep(0.002)
         kind, said = said_to(body["messages"][1]["content"])
         with self.lock:
-            self.at_once -= 1
             self.kinds.append(kind)
         handler.reply(json.dumps(said))
 
@@ -88,16 +84,23 @@ def pairs_in(folder: Path) -> dict[str, Any]:
 def test_a_model_that_knows_makes_the_pairs_of_the_truth_and_is_asked_once_and_many_at_a_time(
     server: Knowing, tmp_path: Path
 ) -> None:
+
+    def together(handler: Handler, n: int, body: dict[str, Any]) -> None:
+        """Nobody is answered before several have asked."""
+        if n <= AT_ONCE:
+            server.together.wait()
+        server.answer(handler, n, body)
+
     truth = build(tmp_path / "truth", None)
     foreseen = build(tmp_path / "llm", server, "--dry-run", "--judge-price", "2", "6")
     assert not server.asked
     assert not (tmp_path / "llm").exists()
+    server.act = together
     made = build(tmp_path / "llm", server)
     assert pairs_in(tmp_path / "llm") == pairs_in(tmp_path / "truth")
     assert {"A  different content", "content and timing"} <= {t["type"] for t in made["types"] if t["pairs"]}
     assert made["excluded"] == truth["excluded"]
     assert set(server.kinds) == {"factuality", "rewrite", "finish", "reply"}
-    assert server.most_at_once > 4
     first = server.kinds[: foreseen["asked"]["requests"]]
     assert set(first) == {"factuality", "finish"}  # what was foreseen is what was asked to begin with
     assert 0 < len(server.asked) - len(first) <= foreseen["later"]["requests"]

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from test_app_pairs import duologue
 
 from app.live import events
 from app.live.folder import LiveTalk, TalkFolder
@@ -14,6 +13,7 @@ from app.pairs_live import modelled_at
 from app.pairs_people import read_people
 from app.study.config import Study
 from builders import ROOT, spoken, talk
+from commands import duologue
 from eval.pairs.choices import Choice, build_choices, read_choices
 from eval.pairs.chosen import Parts
 from eval.pairs.dataset import Dataset

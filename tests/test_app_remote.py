@@ -1,7 +1,6 @@
 """Remote systems as a user names them: one record shape, secrets kept, what is missing, an examination."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from app.bench import BenchOptions, bench
 from app.show import Terminal
 from app.systems import KINDS, open_system
 from builders import ROOT
+from commands import duologue
 from eval.runner import drive
 from eval.tasks.suite import Suite
 from model.lm import LMStep
@@ -50,14 +50,6 @@ NONE = Suite("none", Path(), (), "0", ())
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-
-
-def duologue(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *args]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 class PlantedLM:

@@ -1,8 +1,6 @@
 """Timing stimuli and sweeps as a user meets them: make a set, run it, and see what talking more or less would do."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -10,19 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from builders import ROOT, tone
+from builders import tone
+from commands import duologue
 from eval.runner import JITTER_LIMIT
 from protocols.duplex import SAMPLE_RATE
 from protocols.records import Conversation
 from protocols.store import Run
-
-
-def duologue(*args: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app.cli", *map(str, args)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")

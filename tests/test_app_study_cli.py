@@ -91,7 +91,7 @@ def test_serve_prints_links_that_open_and_the_password_once(tmp_path: Path) -> N
                     break
             said.append({words[0]: words[1] for words in lines})
             if len(said) == 1:
-                _opens(said[0]["rater"])
+                _opens(said[0]["rater"], process)
             process.send_signal(signal.SIGTERM)
     assert said[0]["researcher"] == f"http://127.0.0.1:{port}/researcher"
     assert "password" in said[0]
@@ -99,9 +99,9 @@ def test_serve_prints_links_that_open_and_the_password_once(tmp_path: Path) -> N
     assert said[0]["password"].encode() not in (tmp_path / "out" / "study.sqlite").read_bytes()
 
 
-def _opens(link: str) -> None:
-    """The address answers within a while, with the page of consent."""
-    for _ in range(200):
+def _opens(link: str, served: subprocess.Popen[str]) -> None:
+    """The address answers while its server lives, with the page of consent."""
+    while served.poll() is None:
         try:
             with urllib.request.urlopen(link) as page:
                 assert b"Your voice is recorded." in page.read()

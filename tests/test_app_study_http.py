@@ -293,7 +293,7 @@ def _server(folder: Path, port: int) -> tuple[subprocess.Popen[str], str]:
     assert process.stdout is not None
     with process.stdout:
         link = process.stdout.readline().strip()
-    for _ in range(600):
+    while process.poll() is None:
         try:
             httpx.get(f"http://127.0.0.1:{port}/")
             return process, link

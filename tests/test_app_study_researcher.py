@@ -200,11 +200,8 @@ def test_a_talk_in_progress_is_shown_with_its_rater_arm_and_lag(tmp_path: Path) 
             robot = Robot(base.replace("http", "ws") + "live/ws", settings["token"])
             talking = asyncio.create_task(robot.talk(np.zeros(24_000, np.int16), 60.0))
             await browser.post("/researcher", data={"password": house.password or ""})
-            for _ in range(200):
-                page = (await browser.get("/researcher/live")).text
-                if "connected" in page:
-                    break
-                await asyncio.sleep(0.1)
+            while "connected" not in (page := (await browser.get("/researcher/live")).text):
+                await asyncio.sleep(0.02)
             await browser.post("/study/problem", json={"comment": ""})  # ends the talk
             await talking
         return page

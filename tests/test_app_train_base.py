@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,15 +38,18 @@ class Beeps:
         return tone(0.02 * len(text))
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _small() -> Iterator[None]:
     def small(text_card: int, card: int) -> object:
         return replace(
             tiny_config(text_card, card), dim=16, num_layers=1, num_heads=2, depformer_dim=16, depformer_num_layers=1
         )
 
-    monkeypatch.setattr("app.train_base.tiny_config", small)
-    monkeypatch.setattr("app.train_base._speakers", lambda lines, voices: {"kokoro": Beeps(), "espeak": Beeps()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.train_base.tiny_config", small)
+        patch.setattr("app.train_base._speakers", lambda lines, voices: {"kokoro": Beeps(), "espeak": Beeps()})
+        patch.setattr("app.train_base.SHOWN", 2)
+        yield
 
 
 def make(out: Path, steps: int = 4, engine: str = "kokoro", begin_from: Path | None = None) -> Path:
@@ -52,9 +57,14 @@ def make(out: Path, steps: int = 4, engine: str = "kokoro", begin_from: Path | N
     return train_base(options, CODEC, Terminal(as_json=True))  # type: ignore[arg-type]
 
 
-def test_texts_become_a_model_that_talks(tmp_path: Path) -> None:
-    folder = make(tmp_path / "base")
-    parts = load_parts(folder, CODEC)  # type: ignore[arg-type]
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, _small: None) -> Path:
+    """A model; what it was made from lies beside it. Made once: the sound of thousands of texts takes its time."""
+    return make(tmp_path_factory.mktemp("made") / "base")
+
+
+def test_texts_become_a_model_that_talks(base: Path) -> None:
+    parts = load_parts(base, CODEC)  # type: ignore[arg-type]
     assert parts.words == vocabulary(WORLD)
     system = TinySystem("tiny:x", parts, slots=2)
     session = system.open(0)
@@ -63,9 +73,9 @@ def test_texts_become_a_model_that_talks(tmp_path: Path) -> None:
     system.close()
 
 
-def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(tmp_path: Path) -> None:
-    folder = make(tmp_path / "base")
-    before = (folder / "model.safetensors").read_bytes()
+def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base.parent, tmp_path / "base")
+    before = (base / "model.safetensors").read_bytes()
     clips = (tmp_path / "base" / "clips.npz").stat().st_mtime_ns
     assert (make(tmp_path / "base") / "model.safetensors").read_bytes() == before
     assert (tmp_path / "base" / "clips.npz").stat().st_mtime_ns == clips
@@ -73,23 +83,20 @@ def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(tmp_path
         make(tmp_path / "base", steps=5)
 
 
-def test_a_model_is_trained_further_in_other_voices(tmp_path: Path) -> None:
-    first = make(tmp_path / "first")
-    further = make(tmp_path / "further", engine="blended", begin_from=first)
-    old, new = (load_parts(folder, CODEC).lm.state_dict() for folder in (first, further))  # type: ignore[arg-type]
+def test_a_model_is_trained_further_in_other_voices(base: Path, tmp_path: Path) -> None:
+    further = make(tmp_path / "further", engine="blended", begin_from=base)
+    old, new = (load_parts(folder, CODEC).lm.state_dict() for folder in (base, further))  # type: ignore[arg-type]
     rates = 4 * RECIPE.learning_rate  # Adam moves no weight further than its rate in a step
     assert 0 < max(float((new[name] - old[name]).abs().max()) for name in old) < 1.5 * rates
     made = json.loads((further / "training.json").read_text())
     assert made["begun_from"] == {
-        "sha256": hashlib.sha256((first / "model.safetensors").read_bytes()).hexdigest(),
-        "training": json.loads((first / "training.json").read_text()),
+        "sha256": hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest(),
+        "training": json.loads((base / "training.json").read_text()),
     }
 
 
-def test_losses_are_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.train_base.SHOWN", 2)
-    make(tmp_path / "base")
-    rows = [json.loads(line) for line in (tmp_path / "base" / "losses.jsonl").read_text().splitlines()]
+def test_losses_are_written_down(base: Path) -> None:
+    rows = [json.loads(line) for line in (base.parent / "losses.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
     assert all(row["text"] > 0 and row["audio"] > 0 for row in rows)
 

@@ -107,7 +107,7 @@ def outputs(evaluation: Path, script: str, run: Run, options: tuple[str, ...] = 
     known.write_text(json.dumps(spans))
     runner = Path(__file__).with_name("fdb_scripts.py")
     command = [sys.executable, str(runner), str(known), script, *roots, "--", *options]
-    done = subprocess.run(command, cwd=evaluation, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, cwd=evaluation, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return re.split(r"^=== .*\n", done.stdout, flags=re.MULTILINE)[1:], folders
 

@@ -1,10 +1,6 @@
 """The judge against a real HTTP server that speaks the protocol, and breaks it in every way a server can."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from builders import ROOT
 from eval.judge.ask import KEY, Endpoint, Judge, Price, Question, refuse_own_judge
 from eval.judge.critic import AXES, JudgeCritic, transcript
 from eval.judge.desk import Desk
@@ -26,6 +21,7 @@ from eval.refusal import RuleReader
 from judge_server import Handler, Server
 from protocols.contracts import Exchange, Line, Verdict, Waiting
 from protocols.errors import InputError, StoreError, SystemUnreachable, Unjudged
+from stopping import killed
 
 pytestmark = pytest.mark.real_time
 
@@ -289,22 +285,13 @@ Judge(Endpoint(sys.argv[1], "judge-1", concurrency=4), ReplyLog(Path(sys.argv[2]
 
 
 def test_a_killed_process_asks_nothing_again_that_was_answered(server: Server, tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-
-    def act(handler: Handler, n: int, body: dict[str, Any]) -> None:
-        time.sleep(0.03)
-        handler.reply("VERDICT: comply")
-
-    server.act = act
-    running = subprocess.Popen([sys.executable, "-c", KILLED, server.url, str(path)], cwd=ROOT)
-    limit = time.monotonic() + 30
-    while not (path.exists() and path.read_bytes().count(b"\n") >= 15) and time.monotonic() < limit:
-        time.sleep(0.005)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
+    path, program = tmp_path / "r.jsonl", tmp_path / "program.py"
+    program.write_text(KILLED)
+    killed([str(program), server.url, str(path)], r"r\.jsonl$", 16)
+    server.settled()
     answered = path.read_bytes().count(b"\n")
     asked_before = [item_of(body) for body in server.asked]
-    assert 15 <= answered < 60
+    assert answered == 15
     assert judge(server, tmp_path).ask(items(60)) == ["comply"] * 60
     asked_after = [item_of(body) for body in server.asked[len(asked_before) :]]
     assert len(asked_after) == 60 - answered

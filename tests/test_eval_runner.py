@@ -1,6 +1,6 @@
 """The runner against real systems: placement, clocks, batches, failures, resuming."""
 
-import os
+import math
 import signal
 import subprocess
 import sys
@@ -21,6 +21,7 @@ from protocols.errors import InputError, SystemUnreachable
 from protocols.records import Conversation, Cue, Event, Key, Sample
 from protocols.runs import Protocol, RunInfo
 from protocols.store import Run
+from stopping import ended, stopped
 
 INFO = RunInfo("x", "1", Protocol("s", "0", 1, 0, 1.0, 1.0, "none", "simulated"), "running", "2026-01-01", 3)
 FAST = DriveOptions(lead_in=0.5, tail=1.0)
@@ -251,11 +252,10 @@ def test_a_greeting_is_waited_for(samples: list[Sample], tmp_path: Path) -> None
     assert talk.events[0].start == talk.user_offset
 
 
-@pytest.mark.real_time
 def test_real_time_keeps_an_absolute_schedule(samples: list[Sample], tmp_path: Path) -> None:
     run = run_in(tmp_path)
     started = time.perf_counter()
-    drive(_Slow(), samples[:1], tmp_path, run, FAST._replace(clock="real-time", jitter_limit=9.0))
+    drive(_Slow(), samples[:1], tmp_path, run, FAST._replace(clock="real-time", jitter_limit=math.inf))
     spent = time.perf_counter() - started
     talk = next(run.read(Conversation))
     assert talk.pacing is not None
@@ -352,33 +352,25 @@ class _TokenSession:
     def close(self) -> None: ...
 
 
-@pytest.mark.real_time
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_bench_goes_on_where_it_was(tmp_path: Path, sign: signal.Signals) -> None:
-    """Kill the real command in the middle: the run is readable, and the same command finishes it.
-
-    The system holds 64 talks at a time, so when the first of 96 is over, others have yet to be opened and last seconds.
-    """
+    """Kill the real command in the middle: the run is readable, and the same command finishes it."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "app.cli", "bench", "--system", "echo", "--limit", "4", "--asr", "none"]
-    command += ["--clock", "real-time", "--tail", "0.5", "--repeats", "12", "--out", str(out)]
-    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not (out / "conversations.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(first.pid, sign)
-    first.communicate(timeout=60)
+    command = ["-m", "app.cli", "bench", "--system", "echo", "--limit", "4", "--asr", "none"]
+    command += ["--clock", "real-time", "--tail", "0.5", "--repeats", "1", "--out", str(out)]
+    first = stopped(command, r"conversations\.jsonl$", 4)
+    ended(first, sign)
     talks = list(Run(out).read(Conversation))
-    assert 0 < len(talks) < 96
+    assert len(talks) == 3
     if sign == signal.SIGINT:
         assert Run(out).info.status == "interrupted"
         assert first.returncode == 130
-    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    second = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
     done = list(Run(out).read(Conversation))
     assert done[: len(talks)] == talks
-    assert len({t.key for t in done}) == len(done) == 96
+    assert len({t.key for t in done}) == len(done) == 8
     assert Run(out).info.status == "done"
     assert Run(out).info.protocol.jitter_limit == FRAME
     worst = max(t.pacing.late_p99_ms for t in done if t.pacing)

@@ -194,8 +194,10 @@ def test_weights_count_in_the_sum_and_in_the_length(config: LossConfig, score: f
 
 
 def test_two_objectives_are_summed_and_cross_entropy_reads_the_chosen_audio() -> None:
-    policy = StreamLogProbs(torch.randn(4, 2, 5).abs().neg(), torch.randint(1, 9, (4, 2, 5)).float())
-    reference = policy.sums - torch.rand(4, 2, 5)
+    chance = torch.Generator().manual_seed(0)
+    sums, less = torch.rand(2, 4, 2, 5, generator=chance, dtype=torch.float64)
+    policy = StreamLogProbs(-sums, torch.randint(1, 9, (4, 2, 5), generator=chance).double())
+    reference = policy.sums - less
 
     def loss(**fields: Any) -> Tensor:
         return pair_losses(policy, reference, LossConfig(**fields))

@@ -103,7 +103,7 @@ def test_talks_in_one_batch_do_not_know_each_other(expected: dict[str, np.ndarra
         said.append(system.step_all([second, first], [frame, frame[::-1].copy()])[0])
     system.close()
     for a, b in zip(alone, said, strict=True):
-        np.testing.assert_allclose(a.audio, b.audio, atol=1e-6)
+        np.testing.assert_array_equal(a.audio, b.audio)
         assert a.text == b.text
 
 
@@ -183,8 +183,9 @@ def test_a_repository_of_adapters_that_names_its_base(tmp_path: Path) -> None:
     files = find_files(str(out / "lora"))
     assert files.lora is not None
     assert files.lora.scaling == 1.5
-    merged = load_kyutai(GOLDEN)
+    merged = load_kyutai(GOLDEN, torch.float64)
     module.add_adapters(merged, files.lora)
+    lm.double()
     codes = torch.randint(0, 20, (1, 17, 5), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(merged(codes).text_logits, lm(codes).text_logits, atol=1e-5, rtol=0)
@@ -334,7 +335,6 @@ def test_repositories_of_a_hub_are_fetched(tmp_path: Path) -> None:
             cwd=ROOT,
             env=environment,
             check=True,
-            timeout=120,
         )
         hub.shutdown()
     tiny, legacy, nothing = done.stdout.splitlines()

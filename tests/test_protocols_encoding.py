@@ -38,12 +38,12 @@ def test_an_interrupt_while_libsndfile_works_is_heard(work: Callable[[], object]
     """Both directions call back into Python all the time, and what is raised in a callback is lost."""
     for delay in np.linspace(0.001, 0.02, 12):
         alarm = threading.Timer(float(delay), os.kill, (os.getpid(), signal.SIGINT))
-        alarm.start()
         with pytest.raises(KeyboardInterrupt):
             _until_over(alarm, work)
 
 
 def _until_over(alarm: threading.Timer, work: Callable[[], object]) -> None:
+    alarm.start()
     while alarm.is_alive():
         work()
     time.sleep(0.01)
