@@ -21,7 +21,7 @@ from eval.pairs.runs import with_events
 from eval.pairs.settings import PairSettings
 from eval.pairs.source import Name
 from eval.pairs.talks import Exclusion, RawTalk
-from protocols.audio import read_sound, resample
+from protocols.audio import read_sound, resample, sample_hashes
 from protocols.contracts import ActivityDetector, Transcriber
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError
@@ -56,9 +56,12 @@ class FolderTalks:
                 name = path.stem.removesuffix(".agent")
                 yield Name(f"{self.folder.resolve().name}/{name}", path.name, self._sha256(path))
 
-    def _sha256(self, path: Path) -> str:
+    def _sha256(self, path: Path) -> str | None:
         files = [path, self._other(path)] if path.stem.endswith(".agent") else [path]
-        return hashlib.sha256("".join(sha256_of(p) for p in files if p.exists()).encode()).hexdigest()
+        try:
+            return hashlib.sha256(b"".join(sample_hashes(p) for p in files if p.exists())).hexdigest()
+        except InputError:
+            return None  # `read` says what is wrong with it
 
     def _other(self, path: Path) -> Path:
         return path.with_name(f"{path.stem.removesuffix('.agent')}.user{path.suffix}")
@@ -83,7 +86,7 @@ class FolderTalks:
             spans = [self._detector.spans(channel, SAMPLE_RATE) for channel in audio]
             source = self._detector.source
         duration = audio.shape[1] / SAMPLE_RATE
-        recording = Recording(path.name, SAMPLE_RATE, audio.shape[1], name.sound_sha256 or "")
+        recording = Recording(path.name, SAMPLE_RATE, audio.shape[1], sha256_of(path))
         said = (Transcript("agent", source, agent),) if agent else ()
         talk = Conversation(name.id, 0, self.source, 0, recording, transcripts=said)
         activity = tuple(Activity(c, source, s) for c, s in zip(CHANNELS, spans, strict=True))
