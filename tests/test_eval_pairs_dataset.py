@@ -1,14 +1,19 @@
 """A dataset of pairs on disk: the same whatever happened on the way, readable without our code, and checked."""
 
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +21,7 @@ from hypothesis import strategies as st
 
 from builders import ROOT, tone
 from eval.pairs.build import Task, Workshop, build, build_shard, read_part
-from eval.pairs.card import card
+from eval.pairs.card import card, write_card
 from eval.pairs.chosen import Parts
 from eval.pairs.dataset import Dataset, finish
 from eval.pairs.mix import mix, paper_mix
@@ -42,8 +47,8 @@ def shop(talks: int = 60, settings: PairSettings = SETTINGS) -> Workshop:
     return Workshop(SyntheticTalks(talks, 3), PARTS, settings)
 
 
-def built(folder: Path, talks: int = 60) -> Dataset:
-    finish(folder, build(partial(shop, talks), folder, shard=16))
+def built(folder: Path, talks: int = 60, shard: int = 16) -> Dataset:
+    finish(folder, build(partial(shop, talks), folder, shard=shard))
     return Dataset(folder)
 
 
@@ -97,6 +102,8 @@ def test_the_tables_can_be_read_without_our_code(dataset: Dataset) -> None:
     grid = np.frombuffer(talk["tokens"], "<i2").reshape(talk["streams"], -1)
     assert grid.shape == (17, talk["frames"])
     assert pairs[0]["context_frames"] <= talk["frames"]
+    context = np.ascontiguousarray(grid[:, : pairs[0]["context_frames"]]).tobytes()
+    assert pairs[0]["context_sha256"] == hashlib.sha256(context).hexdigest()
     assert np.frombuffer(pairs[0]["chosen_tokens"], "<i2").size % 17 == 0
 
 
@@ -136,6 +143,35 @@ def test_a_killed_build_goes_on_to_the_same_hash(tmp_path: Path) -> None:
     assert again.verify() == []
     names = [sorted(str(p.relative_to(d.path)) for p in d.path.rglob("*.parquet")) for d in (whole, again)]
     assert names[0] == names[1]
+
+
+class Killed(BaseException):
+    """The process ends here: nothing catches it."""
+
+
+def test_a_build_may_be_killed_before_any_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file comes into being by one renaming; the build dies at each of them in turn, and goes on."""
+    whole, put = built(tmp_path / "whole", 4, 2), os.replace
+    for point in count():
+        left, out = point, tmp_path / str(point)
+
+        def replace(source: Path, target: Path) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+            put(source, target)
+
+        monkeypatch.setattr(os, "replace", replace)
+        with suppress(Killed):
+            built(out, 4, 2)
+        monkeypatch.setattr(os, "replace", put)
+        if left >= 0:
+            break
+        again = built(out, 4, 2)
+        assert again.info == whole.info, f"killed before file {point}"
+        assert again.verify() == []
+    assert point == 2 + sum(len(read_part(whole.path, n).files) + 1 for n in range(2))  # type: ignore[union-attr]
 
 
 def test_processes_make_what_one_makes(dataset: Dataset, tmp_path: Path) -> None:
@@ -312,6 +348,53 @@ def test_tables_and_text_load_with_pandas(dataset: Dataset, tmp_path: Path) -> N
     text = pandas.read_json(tmp_path / "t.jsonl", lines=True)
     assert list(text.columns) == ["id", "prompt", "chosen", "rejected"]
     assert (text.chosen.str[0] != text.rejected.str[0]).all()
+
+
+def shown_code(dataset: Dataset) -> list[str]:
+    """The programs on a dataset's card."""
+    return re.findall(r"```python\n(.*?)```", card(dataset, stats_of(dataset)), re.DOTALL)
+
+
+def small(folder: Path, talks: int, parts: Parts, validation: float) -> Dataset:
+    """A dataset in shards of two talks, of which the first has no pairs, with its card."""
+    plain = SyntheticTalks(2, 5, wrong=0.0, weights=(1, 0, 0, 0, 0, 0, 0, 0, 0))
+    source, settings = Chained([plain, SyntheticTalks(talks, 3)]), PairSettings(validation_share=validation)
+    finish(folder, build(lambda: Workshop(source, parts, settings), folder, shard=2))
+    made = Dataset(folder)
+    write_card(made, stats_of(made))
+    return made
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.3, 1.0])
+def test_the_cards_program_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation: float) -> None:
+    """Also where the first shard has no pairs, and where one of the parts has none."""
+    pytest.importorskip("pandas")
+    made = small(tmp_path / "d", 4, PARTS, validation)
+    monkeypatch.chdir(made.path)
+    found: dict[str, Any] = {}
+    exec(shown_code(made)[0], found)
+    pair = next(p for p in made.token_pairs() if p.id == found["pair"].id)
+    for name in ("context", "chosen", "rejected"):
+        np.testing.assert_array_equal(found[name], getattr(pair, name))
+
+
+def test_the_card_loads_with_datasets_whole_and_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every table, with new sounds beside them, and the program on the card."""
+    datasets = pytest.importorskip("datasets", reason="pip install 'duologue[hub]'")
+    made = small(tmp_path / "d", 8, PARTS._replace(voice=Humming()), 0.3)
+    assert list((made.path / "sounds").iterdir())
+    monkeypatch.chdir(made.path)
+    found: dict[str, Any] = {}
+    exec(shown_code(made)[1], found)
+    assert found["pair"]["id"] == next(made.pairs("train")).id
+    assert datasets.get_dataset_config_names(str(made.path)) == ["pairs", "talks", "exclusions"]
+    for streaming in (False, True):
+        for part in ("train", "validation"):
+            rows = datasets.load_dataset(
+                str(made.path), "pairs", split=part, streaming=streaming, cache_dir=tmp_path / "cache"
+            )
+            same = [msgspec.convert(row, PairRow) for row in rows]
+            assert digest_of(same) == digest_of(made.pairs(part))  # type: ignore[arg-type]
 
 
 def test_a_folder_that_is_no_dataset_says_so(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What makes a pair: faults are found where they were planted, and only the reply changes, not the past."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from builders import talk
 from eval.pairs.branch import time_of
 from eval.pairs.chosen import Parts
+from eval.pairs.content import content_flags, judged
 from eval.pairs.faults import timing_flags
 from eval.pairs.making import TalkPairs, continued, pairs_of
 from eval.pairs.marks import marks_of_ratings
+from eval.pairs.rows import rows_of
 from eval.pairs.settings import PairSettings
 from eval.pairs.sites import sites_of
 from eval.pairs.synthetic import LAYOUT, Planted, SyntheticTalks, SyntheticTruth, Topic
@@ -61,6 +64,27 @@ def test_every_kind_of_planted_fault_is_found_and_nothing_else() -> None:
         assert n / (n + false[kind]) >= least, kind
 
 
+def test_every_flag_and_every_pair_shows_where() -> None:
+    """Spans inside the talk: of the user's act it is about, and of the reply where there is one."""
+    seen = set[str | None]()
+    for number in range(40):
+        raw, pairs = made(number)
+        for flag in pairs.flags:
+            seen.add(flag.fault)
+            assert all(0 <= e.start <= e.end <= raw.heard.duration and e.source for e in flag.evidence)
+            if flag.event is not None:
+                event = raw.heard.talk.events[flag.event]
+                assert any(e.channel == "user" and e.start < event.end and e.end > event.start for e in flag.evidence)
+            if flag.reply is not None:
+                reply = flag.reply.span
+                assert any(e.channel == "agent" and e.start <= reply.end and e.end >= reply.start
+                           for e in flag.evidence)  # fmt: skip
+            assert flag.event is not None or flag.reply is not None
+        if pairs.pairs:
+            assert all(row.evidence for row in rows_of(raw, pairs, PARTS, SETTINGS).pairs)
+    assert len(seen) == 7  # six of timing, and content
+
+
 def test_flags_move_with_their_thresholds() -> None:
     raw, planted = TALKS.talk(next(n for n in range(100) if any(p.fault == "late" for p in TALKS.talk(n)[1])))
     scene = scene_of(raw, SETTINGS)
@@ -95,6 +119,27 @@ def test_the_chosen_side_has_no_fault_of_the_flagged_kind(number: int) -> None:
         flags = timing_flags(scene, replies_of(again, scene), SETTINGS, PARTS.unfinished)
         bad = {(f.fault, f.event) for f in pair.proposal.site.flags if f.fault is not None}
         assert not bad & {(f.fault, f.event) for f in flags}
+        if pair.proposal.site.content:
+            turns = [r for r in replies_of(again, scene) if r.span.start >= pair.chosen.spans[0].start - 0.1]
+            verdicts = judged(again, replies_of(again, scene), TRUTH, ("factuality",)).verdicts
+            assert turns
+            assert not content_flags(verdicts, turns, TRUTH.source, SETTINGS)
+
+
+class Sour(SyntheticTruth):
+    """A critic whom nothing pleases."""
+
+    def judge(self, talk: Sequence[Line], axis: str) -> list[Verdict]:
+        return [v._replace(score=0, problematic=True) for v in super().judge(talk, axis)]
+
+
+def test_a_chosen_reply_that_is_flagged_as_well_makes_no_pair() -> None:
+    parts, reasons = PARTS._replace(critic=Sour()), Counter[str]()
+    for number in range(30):
+        pairs = made(number, parts)[1]
+        assert not any(pair.proposal.site.content for pair in pairs.pairs)
+        reasons.update(e.reason for e in pairs.exclusions)
+    assert reasons["chosen_faulty"] > 20
 
 
 @given(number=st.integers(0, 9_999))

@@ -170,12 +170,34 @@ def test_two_files_are_one_talk_and_a_lone_side_is_left_out(tmp_path: Path) -> N
     soundfile.write(tmp_path / "a.user.wav", QUESTION, SAMPLE_RATE)
     soundfile.write(tmp_path / "b.agent.wav", REPLY, SAMPLE_RATE)
     soundfile.write(tmp_path / "c.wav", QUESTION, SAMPLE_RATE)
+    soundfile.write(tmp_path / "e.user.wav", QUESTION, SAMPLE_RATE)
     (tmp_path / "d.wav").write_bytes(b"RIFF of nothing")
     found = read_all(tmp_path)
     assert isinstance(found["a"], RawTalk)
     assert {k: v.reason for k, v in found.items() if isinstance(v, Exclusion)} == {
-        "b": "missing_side", "c": "missing_side", "d": "unreadable",
+        "b": "missing_side", "c": "missing_side", "d": "unreadable", "e": "missing_side",
     }  # fmt: skip
+
+
+def test_the_same_sound_is_the_same_talk_in_any_lossless_file(tmp_path: Path) -> None:
+    both = np.stack([REPLY[:24_000], QUESTION[:24_000]], axis=1)
+    soundfile.write(tmp_path / "a.wav", both, SAMPLE_RATE)
+    soundfile.write(tmp_path / "b.flac", both, SAMPLE_RATE)
+    soundfile.write(tmp_path / "c.agent.wav", both[:, 0], SAMPLE_RATE)
+    soundfile.write(tmp_path / "c.user.wav", both[:, 1], SAMPLE_RATE)
+    with soundfile.SoundFile(tmp_path / "d.wav", "w", SAMPLE_RATE, 2) as file:
+        file.title = "another header"
+        file.write(both)
+    others = {"e": both[:, ::-1], "f": both[:-1], "g": both * 0.9}
+    for name, other in others.items():
+        soundfile.write(tmp_path / f"{name}.wav", other, SAMPLE_RATE)
+    soundfile.write(tmp_path / "h.wav", both, SAMPLE_RATE // 2)
+    (tmp_path / "i.wav").write_bytes(b"RIFF of nothing")
+    source = FolderTalks(tmp_path, SileroActivity(), None, SETTINGS)
+    found = {name.id.rpartition("/")[2]: name.sound_sha256 for name in source.names()}
+    assert len({found[name] for name in "abcd"}) == 1
+    assert len({found[name] for name in "aefgh"}) == 5
+    assert found["i"] is None
 
 
 def test_alignments_that_are_none_leave_the_talk_out(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from protocols.errors import InputError, StoreError
 from protocols.store import sha256_of, write_whole
 
 SHARD = 256  # talks
+PLAN_CUT = "plan.part"  # what a build leaves that is killed before it has a plan
 
 
 class PartInfo(Value, frozen=True):
@@ -125,7 +126,7 @@ def take_folder(out: Path, plan: PlanInfo) -> None:
         if old.digest != plan.digest:
             raise StoreError(f"{out} holds another dataset (other talks, judges or settings); give another --out")
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(p.name != PLAN_CUT for p in out.iterdir()):
         raise StoreError(f"{out} is not empty and holds no dataset; give another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(path, msgspec.json.format(msgspec.json.encode(plan), indent=1))

@@ -6,18 +6,31 @@ from pathlib import Path
 from eval.pairs.dataset import Dataset
 from eval.pairs.rows import PARTS
 from eval.pairs.stats import Stats, as_text, bars
+from eval.pairs.tables import read_columns
 from protocols.store import write_whole
 
-READ = """```python
-import numpy as np, pandas as pd
+SPLIT = ("pairs", "talks")
+ALL = (*SPLIT, "exclusions", "marked")  # of a dataset, as far as they have rows
 
-pairs, talks = (pd.read_parquet(f"{table}/train-00000.parquet") for table in ("pairs", "talks"))
-pair = pairs.iloc[0]
+TABLES = """import pandas as pd
+
+pairs, talks = (pd.read_parquet(f"{{table}}/{file}") for table in ("pairs", "talks"))"""
+
+TOKENS = """
+import numpy as np
+
+pair = pairs[pairs.chosen_tokens.notna()].iloc[0]
 talk = talks.set_index("talk").loc[pair.talk]
 tokens = lambda data: np.frombuffer(data, "<i2").reshape(int(talk.streams), -1)  # [streams, frames], -1: unknown
 context = tokens(talk.tokens)[:, : int(pair.context_frames)]
-chosen, rejected = tokens(pair.chosen_tokens), tokens(pair.rejected_tokens)
-```"""
+chosen, rejected = tokens(pair.chosen_tokens), tokens(pair.rejected_tokens)"""
+
+STREAMED = """import os
+
+from datasets import load_dataset
+
+pairs = load_dataset(os.getcwd(), "pairs", split="{split}", streaming=True)  # also {others}
+pair = next(iter(pairs))"""
 
 ABOUT = """One row of `pairs` is one preference: a talk up to the column where two continuations part, and both of them.
 `talks` holds each talk's past once, so pairs of one talk share it: the context of a pair is the first `context_frames`
@@ -61,8 +74,7 @@ Timing faults: {_counted(stats.faults)}. Axes: {_counted(stats.axes)}.
 
 {ABOUT}
 
-{READ}
-
+{_reading(dataset)}
 ## How it was made
 
 - sources: {", ".join(f"`{s}`" for s in plan.sources)}
@@ -85,14 +97,38 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in counts.items()) or "none"
 
 
+def _reading(dataset: Dataset) -> str:
+    """How to read it in its own folder, with files that are there; nothing for a dataset without pairs."""
+    files = dataset.files("pairs")
+    if not files:
+        return ""
+    with_tokens = (
+        f for f in files if any(r["context_frames"] is not None for r in read_columns(f, ("context_frames",)))
+    )
+    first = next(with_tokens, None)
+    code = TABLES.format(file=(first or files[0]).name) + (TOKENS if first else "")
+    others = " and ".join(table for table in ALL if table != "pairs" and dataset.files(table))
+    streamed = STREAMED.format(split=files[0].name.partition("-")[0], others=others)
+    return f"""In its folder, with pandas or with datasets (row by row; without `streaming`, as a table):
+
+```python
+{code}
+```
+
+```python
+{streamed}
+```
+"""
+
+
 def _head(dataset: Dataset) -> str:
     lines = ["---", "configs:"]
-    for i, table in enumerate(("pairs", "talks")):
-        parts = [part for part in PARTS if dataset.files(table, part)]
-        if parts:
-            lines += [f"- config_name: {table}", *(["  default: true"] if i == 0 else []), "  data_files:"]
-            for part in parts:
+    for table in (t for t in ALL if dataset.files(t)):
+        lines += [f"- config_name: {table}", *(["  default: true"] if table == "pairs" else [])]
+        if table in SPLIT:
+            lines += ["  data_files:"]
+            for part in (part for part in PARTS if dataset.files(table, part)):
                 lines += [f"  - split: {part}", f"    path: {table}/{part}-*.parquet"]
-    if dataset.files("exclusions"):
-        lines += ["- config_name: exclusions", "  data_files: exclusions/*.parquet"]
+        else:
+            lines += [f"  data_files: {table}/*.parquet"]
     return "\n".join([*lines, "---"])

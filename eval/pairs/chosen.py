@@ -2,8 +2,9 @@
 
 Content: the same place, better words. Cut-in and late answer: the reply it gave, moved to just after the user's end
 (after a cut-in the answer it gave later, if it did). No answer: a written one. Talking on: silence soon after the
-user's onset. Stopping for a backchannel: the rest of the reply at once. Whatever has to be written and said anew comes
-from the parts handed in; what they do not know makes no pair.
+user's onset. Stopping for a backchannel: the rest of the reply at once. Where the words of such a reply are wrong too:
+better words in the same place. Whatever has to be written and said anew comes from the parts handed in; what they do
+not know makes no pair.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,6 +46,9 @@ class Parts(NamedTuple):
         return lambda said: complete(said) is not None
 
 
+DURING = ("does_not_yield", "talks_over", "stops_for_backchannel")  # faults of a reply that has begun
+
+
 class Unusable(Exception):
     """This site makes no pair."""
 
@@ -73,11 +77,9 @@ class Talk(NamedTuple):
 
 def propose(talk: Talk, site: Site, parts: Parts, settings: PairSettings) -> Proposal:
     """Both continuations of a site. Raises Unusable, or what a rewriter raises."""
-    if site.timing in ("does_not_yield", "talks_over"):
-        return _hushed(talk, site, parts, settings)
-    if site.timing == "stops_for_backchannel":
-        return _gone_on(talk, site, parts, settings)
-    return _replied(talk, site, parts, settings)
+    if site.content or site.timing not in DURING:  # what is wrong in its words is wrong before it is wrong in time
+        return _replied(talk, site, parts, settings)
+    return (_gone_on if site.timing == "stops_for_backchannel" else _hushed)(talk, site, parts, settings)
 
 
 class _Wanted(NamedTuple):
@@ -91,7 +93,7 @@ class _Wanted(NamedTuple):
 def _replied(talk: Talk, site: Site, parts: Parts, settings: PairSettings) -> Proposal:
     raw, layout = talk.raw, parts.layout
     wanted = _reply(talk, site, parts, settings)
-    if site.timing is None:
+    if site.timing is None or site.timing in DURING:
         assert site.reply is not None
         at = user_until = site.reply.span.start
     else:

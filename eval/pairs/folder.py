@@ -21,7 +21,7 @@ from eval.pairs.runs import with_events
 from eval.pairs.settings import PairSettings
 from eval.pairs.source import Name
 from eval.pairs.talks import Exclusion, RawTalk
-from protocols.audio import read_sound, resample
+from protocols.audio import read_sound, resample, sample_hashes
 from protocols.contracts import ActivityDetector, Transcriber
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError
@@ -30,6 +30,7 @@ from protocols.store import sha256_of
 
 SOUNDS = {".wav", ".flac", ".ogg", ".opus"}
 MAIN = "SPEAKER_MAIN"
+SIDES = ".agent", ".user"  # of files beside each other
 
 
 class _Aligned(msgspec.Struct):
@@ -52,16 +53,26 @@ class FolderTalks:
 
     def names(self) -> Iterator[Name]:
         for path in sorted(self.folder.iterdir()):
-            if path.suffix.lower() in SOUNDS and not path.stem.endswith(".user"):
-                name = path.stem.removesuffix(".agent")
+            if path.suffix.lower() in SOUNDS and not (path.stem.endswith(".user") and self._other(path).exists()):
+                name = path.stem.removesuffix(".agent").removesuffix(".user")
                 yield Name(f"{self.folder.resolve().name}/{name}", path.name, self._sha256(path))
 
-    def _sha256(self, path: Path) -> str:
-        files = [path, self._other(path)] if path.stem.endswith(".agent") else [path]
-        return hashlib.sha256("".join(sha256_of(p) for p in files if p.exists()).encode()).hexdigest()
+    def _sha256(self, path: Path) -> str | None:
+        files = [path, self._other(path)] if path.stem.endswith(SIDES) else [path]
+        try:
+            return hashlib.sha256(b"".join(sample_hashes(p) for p in files if p.exists())).hexdigest()
+        except InputError:
+            return None  # `read` says what is wrong with it
 
     def _other(self, path: Path) -> Path:
-        return path.with_name(f"{path.stem.removesuffix('.agent')}.user{path.suffix}")
+        """The other side's file of a file that holds one side."""
+        agent, user = SIDES
+        name, new = (
+            (path.stem.removesuffix(agent), user)
+            if path.stem.endswith(agent)
+            else (path.stem.removesuffix(user), agent)
+        )
+        return path.with_name(f"{name}{new}{path.suffix}")
 
     def read(self, name: Name) -> RawTalk | Exclusion:
         path = self.folder / name.key
@@ -83,7 +94,7 @@ class FolderTalks:
             spans = [self._detector.spans(channel, SAMPLE_RATE) for channel in audio]
             source = self._detector.source
         duration = audio.shape[1] / SAMPLE_RATE
-        recording = Recording(path.name, SAMPLE_RATE, audio.shape[1], name.sound_sha256 or "")
+        recording = Recording(path.name, SAMPLE_RATE, audio.shape[1], sha256_of(path))
         said = (Transcript("agent", source, agent),) if agent else ()
         talk = Conversation(name.id, 0, self.source, 0, recording, transcripts=said)
         activity = tuple(Activity(c, source, s) for c, s in zip(CHANNELS, spans, strict=True))
@@ -97,10 +108,10 @@ class FolderTalks:
     def _audio(self, path: Path) -> Audio:
         """Both sides at 24 kHz, [2, n]; the shorter of two files is filled with silence."""
         sound = read_sound(path)
-        if path.stem.endswith(".agent"):
+        if path.stem.endswith(SIDES):
             other = self._other(path)
             if not other.exists():
-                raise InputError(f"{path.name} has no user's side beside it ({other.name})")
+                raise InputError(f"{path.name} has no other side beside it ({other.name})")
             sounds = [sound, read_sound(other)]
             sides = [resample(s.samples[0], s.sample_rate, SAMPLE_RATE) for s in sounds]
         elif sound.samples.shape[0] != 2:
