@@ -150,9 +150,11 @@ def release_abandoned(session: Session, row: StudyRow, study: Study) -> int:
 def touch(session: Session, rater: RaterRow) -> None:
     """A sign of life; takes a lost cell back while it is free, and finished talks in any case."""
     rater.seen_at = now()
-    if rater.status == "active" and rater.role == "second":
+    if rater.status != "active" or rater.source == "preview":
+        return
+    if rater.role == "second":
         rater.holds = True
-    elif rater.status == "active" and not rater.holds and rater.source != "preview":
+    elif not rater.holds:
         others = select(RaterRow.id).where(
             RaterRow.study_id == rater.study_id, RaterRow.cell == rater.cell, RaterRow.id != rater.id,
             or_(RaterRow.holds, RaterRow.status == "complete"),
