@@ -9,7 +9,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.study.assignment import Plan, Slot, plan_of
@@ -99,6 +99,15 @@ def invite(session: Session, study: Study, label: str | None = None) -> str:
     )
     session.add(invitation)
     return invitation.id
+
+
+def invitations(session: Session, study: Study) -> dict[str, int]:
+    """How many personal links were made, and how many were opened by somebody who consented."""
+    made = select(func.count(), func.count(InvitationRow.rater_id)).where(
+        InvitationRow.study_id == study_row(session, study.name).id
+    )
+    n, opened = session.execute(made).one()
+    return {"made": n, "opened": opened}
 
 
 def accept(session: Session, study: Study, invitation_id: str, role: Role = "talker") -> RaterRow:
