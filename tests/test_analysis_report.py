@@ -183,6 +183,7 @@ def test_systems_of_one_short_name_keep_their_folders(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / str(i), name, values) for i, name in enumerate(
         ["tiny:runs/a/model", "tiny:old/a/model", "tiny:runs/b/model", "moshi:kyutai/x@runs/lora"])]  # fmt: skip
     assert labels_of(runs) == ["tiny:runs/a/model", "tiny:old/a/model", "tiny:b", "moshi:x@lora"]
+    assert short_name("openai-realtime:m-1,voice=x@wss://host/v1") == "openai-realtime:m-1,voice=x"
     for whole in ("scripted:good", "moshi-server:ws://host:1/api", "command:python a/b.py --c d/e", "tiny:base"):
         assert short_name(whole) == whole
 

@@ -36,10 +36,14 @@ def p_value(p: float | None) -> str:
 
 def short_name(system: str) -> str:
     """A system's name without the folders it lies in: "tiny:runs/demo/round-1/aligned/model" is "tiny:aligned", because
-    a trained model lies in a folder of that name in its run's. Addresses and commands stay whole."""
+    a trained model lies in a folder of that name in its run's; nor the address at which a server's model is asked.
+    Addresses alone and commands stay whole."""
     kind, colon, where = system.partition(":")
-    if "://" in where or any(c.isspace() for c in where):
+    model, _, _ = where.partition("@")
+    if any(c.isspace() for c in where) or "://" in model:
         return system
+    if "://" in where:
+        return f"{kind}:{model}"
     return kind + colon + "@".join(_last_folder(path) for path in where.split("@"))
 
 

@@ -56,7 +56,9 @@ class House(NamedTuple):
         who, link = ("preview", PREVIEW) if preview else ("rater", OPEN)
         roles: dict[str, Role] = {}
         if study.open or preview:
-            roles = {who: "talker"} | ({"second stage": "second"} if study.second_stage is not None else {})
+            roles[who] = "talker"
+            if study.second_stage is not None:
+                roles["second stage"] = "second"
         found = {name: f"{base}/join/{self.keys.link(link, role)}" for name, role in roles.items()}
         return {**found, "researcher": f"{base}/researcher"}
 
