@@ -13,6 +13,7 @@ import numpy as np
 from analysis.estimates import Estimate, Floats, Undefined, codes
 from analysis.paired import mean_estimate
 from analysis.resample import percentile_interval
+from analysis.shares import tango
 
 DRAWS = 2_000
 Guess = Literal["a", "b", "unknown"]
@@ -47,9 +48,15 @@ def blinding(made: Guesses, seed: int = 0) -> Blinding | Undefined:
 
 
 def _bang(made: Guesses, arm: str, seed: int) -> Estimate | None:
+    """The share right less the share wrong. With one guess per rater it is a difference of paired shares and has
+    Tango's interval: so few values lie on a coarse grid, and resampled ends that fall on it are too wide."""
     rows = [i for i, given in enumerate(made.arms) if given == arm]
-    score = [0.0 if made.guesses[i] == "unknown" else 1.0 if made.guesses[i] == arm else -1.0 for i in rows]
-    return mean_estimate(np.array(score), [made.raters[i] for i in rows], False, seed)
+    score = np.array([0.0 if made.guesses[i] == "unknown" else 1.0 if made.guesses[i] == arm else -1.0 for i in rows])
+    raters, n = [made.raters[i] for i in rows], len(rows)
+    if n < 2 or len(set(raters)) < n:
+        return mean_estimate(score, raters, False, seed)
+    interval = tango(int(np.count_nonzero(score > 0)), int(np.count_nonzero(score < 0)), n)
+    return Estimate(float(score.mean()), interval.low, interval.high, n, n)
 
 
 def _james(tables: Floats, seed: int) -> Estimate | Undefined:

@@ -59,7 +59,6 @@ def prefer(votes: Votes, a: str, b: str, margin: float, seed: int = 0) -> Prefer
     half = _share(for_b, raters, seed)
     first = _share(heard, raters, seed)
     decided = for_b != 0
-    sides = [mean_estimate((for_b[side] + 1) / 2, _of(raters, side), False, seed) for side in (b_first, ~b_first)]
     grouped = group(for_b / 2, raters)
     error = standard_error(grouped) if len(grouped.sums) > 1 else None
     p = sign_flip(for_b, raters, seed)
@@ -74,7 +73,7 @@ def prefer(votes: Votes, a: str, b: str, margin: float, seed: int = 0) -> Prefer
         losses=int(np.count_nonzero(for_b < 0)),
         half_ties=half,
         decisive=mean_estimate((for_b[decided] + 1) / 2, _of(raters, decided), True, seed),
-        balanced=_balanced(for_b, b_first, raters) if None not in sides else None,
+        balanced=_balanced(for_b, b_first, raters) if b_first.any() and not b_first.all() else None,
         first_heard=first,
         p=p,
         p_order=sign_flip(heard, raters, seed),

@@ -13,7 +13,7 @@ import numpy as np
 from analysis.agreement import Icc, Judgements, Weights, icc, kappa, krippendorff
 from analysis.blinding import Blinding, blinding
 from analysis.estimates import Estimate, Interval, Undefined
-from analysis.multiplicity import Equivalence, tost
+from analysis.multiplicity import Equivalence, Harm, noninferior, tost
 from analysis.ordinal import OrdinalFit, fit_ratings
 from analysis.paired import mean_estimate
 from analysis.power import RatingPlan
@@ -60,10 +60,16 @@ def tests() -> list[Check]:
         found = tost(float(values.mean()), standard_error(group(values, each(k))), k - 1, 0.2)
         return isinstance(found, Equivalence) and found.equivalent
 
+    def harmless(k: int, rng: Random) -> bool:
+        values = rng.normal(-0.2, 0.5, k)
+        found = noninferior(float(values.mean()), standard_error(group(values, each(k))), k - 1, 0.2, True)
+        return isinstance(found, Harm) and found.said == "none"
+
     return [
         Check("exact McNemar, 300 items, 20 % change", "5 %, at most", lambda r: mcnemar(*shares(r)[1:]) < 0.05),
         Check("mid-p McNemar, the same", "5 %", lambda r: mcnemar(*shares(r)[1:], mid=True) < 0.05),
         *(Check(f"sign flips, {k} clusters of 5", "5 %", partial(mean, k)) for k in SIZES),
+        *(Check(f"no harm at its margin, {k} raters", "5 %", partial(harmless, k)) for k in SIZES),
         *(Check(f"equivalence at its margin, {k} raters", "5 %", partial(harmed, k)) for k in SIZES),
     ]
 
@@ -191,8 +197,8 @@ def agreements() -> list[Check]:
         judge = np.where(rng.random(150) < 0.7, human, rng.integers(0, 3, 150))
         return inside(kappa(judge.tolist(), human.tolist(), weights, seed=int(rng.integers(1 << 30))), at)
 
-    def unmasked(right: float, rng: Random) -> bool:
-        found = blinding(guessed(rng, 40, right), int(rng.integers(1 << 30)))
+    def unmasked(k: int, right: float, rng: Random) -> bool:
+        found = blinding(guessed(rng, k, right), int(rng.integers(1 << 30)))
         return isinstance(found, Blinding) and inside(found.bang_a, 2 / 3 * (2 * right - 1))
 
     def blind(rng: Random) -> bool:
@@ -206,8 +212,8 @@ def agreements() -> list[Check]:
         Check("ICC(C,1), the same", "95 %", partial(correlated, False)),
         Check("kappa, 150 items", "95 %", partial(judged, "none", 0.7)),
         Check("kappa, quadratic weights, the same", "95 %", partial(judged, "quadratic", 0.7)),
-        Check("Bang's index, 40 raters at random", "95 %", partial(unmasked, 0.5)),
-        Check("Bang's index, 40 raters of 4 in 5 right", "95 %", partial(unmasked, 0.8)),
+        *(Check(f"Bang's index, {k} raters at random", "95 %", partial(unmasked, k, 0.5)) for k in SIZES),
+        *(Check(f"Bang's index, {k} raters of 4 in 5 right", "95 %", partial(unmasked, k, 0.8)) for k in SIZES),
         Check("James' index, 40 raters at random", "95 %", blind),
     ]
 

@@ -25,9 +25,24 @@ class Protocol(Value, frozen=True):
     scorers: tuple[str, ...] = ()
 
     def differences(self, other: "Protocol") -> list[str]:
-        """Each field in which two protocols differ, as a phrase."""
-        pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
-        return [f"{name.replace('_', ' ')} {a!r} against {b!r}" for name, a, b in pairs if a != b]
+        """Each field, or entry of a field, in which two protocols differ, as a phrase."""
+        pairs = ((name.replace("_", " "), getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
+        return [phrase for name, a, b in pairs if a != b for phrase in _phrases(name, a, b)]
+
+
+def _phrases(name: str, a: object, b: object) -> list[str]:
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return [f"{name} {a!r} against {b!r}"]
+    keys = dict.fromkeys([*a, *b])
+    return [
+        f"{name} {key} {_entry(a, key)} against {_entry(b, key)}"
+        for key in keys
+        if key not in a or key not in b or a[key] != b[key]
+    ]
+
+
+def _entry(values: dict[str, object], key: str) -> str:
+    return repr(values[key]) if key in values else "not given"
 
 
 class RunInfo(Record, frozen=True, tag="run/1"):

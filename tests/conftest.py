@@ -19,7 +19,7 @@ import importlib.util
 import itertools
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,8 +45,8 @@ def _has_whisper() -> bool:
     return offline_model() is not None
 
 
-def _has_live() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("fastapi", "gradio", "uvicorn", "websockets", "playwright"))
+def _has(*packages: str) -> Callable[[], bool]:
+    return lambda: all(importlib.util.find_spec(name) for name in packages)
 
 
 def _has_postgresql() -> bool:
@@ -57,10 +57,14 @@ def _has_postgresql() -> bool:
 
 GROUPS = {
     "chromium": (lambda: shutil.which("chromium") is not None, "apt-get install chromium"),
-    "live": (_has_live, "pip install -e '.[test]'"),
+    "live": (_has("fastapi", "gradio", "uvicorn", "websockets", "playwright"), "pip install -e '.[test]'"),
     "espeak": (lambda: shutil.which("espeak-ng") is not None, "apt-get install espeak-ng"),
     "whisper": (_has_whisper, "pip install -e '.[offline]'"),
     "postgresql": (_has_postgresql, "apt-get install postgresql; pip install -e '.[postgresql]'"),
+    "model": (_has("torch"), "pip install -e '.[model]'"),
+    "pairs": (_has("pyarrow"), "pip install -e '.[pairs]'"),
+    "openai": (_has("openai"), "pip install -e '.[openai]'"),
+    "tensorboard": (_has("tensorboard"), "pip install -e '.[tensorboard]'"),
     "data": (lambda: (DATA / "llama-questions").is_dir(), "set DUOLOGUE_DATA to a folder that holds llama-questions"),
 }
 passed: dict[str, int] = {}

@@ -7,6 +7,7 @@ from sklearn.metrics import cohen_kappa_score
 from analysis.agreement import Icc, Judgements, Weights, icc, kappa, krippendorff
 from analysis.blinding import Blinding, Guess, Guesses, blinding
 from analysis.estimates import Estimate, Undefined
+from analysis.shares import tango, wilson
 
 # Shrout and Fleiss 1979, table 2: six targets, four judges.
 TABLE = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
@@ -130,6 +131,28 @@ def test_blinding_at_its_ends(table: list[list[int]], james: float) -> None:
     assert isinstance(made, Blinding)
     assert isinstance(made.james, Estimate)
     assert made.james.value == pytest.approx(james)
+
+
+def test_one_guess_per_rater_is_a_difference_of_paired_shares() -> None:
+    made = blinding(guesses([[9, 0], [3, 8], [8, 0]]))
+    assert isinstance(made, Blinding)
+    assert made.bang_a is not None
+    assert made.bang_b is not None
+    expected = tango(9, 3, 20)
+    assert (made.bang_a.value, made.bang_a.low, made.bang_a.high) == (0.3, expected.low, expected.high)
+    assert (made.bang_b.value, made.bang_b.high) == (1, 1)
+    assert made.bang_b.low == pytest.approx(2 * wilson(8, 8)[0] - 1)  # eight raters who are right are not certainty
+
+
+def test_several_guesses_of_a_rater_are_one_cluster() -> None:
+    one = guesses([[9, 0], [3, 0], [8, 0]])
+    made, thrice = blinding(one), blinding(Guesses(list(one.guesses) * 3, list(one.arms) * 3, list(one.raters) * 3))
+    assert isinstance(made, Blinding)
+    assert isinstance(thrice, Blinding)
+    assert made.bang_a is not None
+    assert thrice.bang_a is not None
+    assert thrice.bang_a.n_clusters == made.bang_a.n == 20
+    assert thrice.bang_a.low == pytest.approx(made.bang_a.low, abs=0.1)
 
 
 def test_guesses_about_one_arm_alone_say_so() -> None:

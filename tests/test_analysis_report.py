@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ from analysis.report.arms import parity_warnings
 from analysis.report.export import to_csv, to_latex, to_markdown
 from analysis.report.plan import ClaimsPlan, read_plan
 from analysis.report.render import write_report
-from analysis.report.summarize import Summary, failures, summarize
+from analysis.report.summarize import Summary, failures, labels_of, summarize
+from analysis.report.words import short_name
 from app.rescore import check_verdicts
 from protocols.errors import ClaimFailed, InputError
 from protocols.records import Conversation, Listening, MetricInfo, Sample, Score
@@ -157,6 +159,33 @@ def test_three_runs_stand_in_one_report_and_share_their_correction(pair: list[Ru
     assert [c.arm for c in made.claims if c.metric.name == "t.latency"] == ["aligned (B)", "aligned (C)"]
     html = write_report(made, tmp_path).read_text()
     assert "Are aligned (B) and aligned (C) better than base?" in html
+
+
+def test_the_claims_of_many_systems_stand_under_each_and_the_open_ones_are_folded(
+    pair: list[Run], tmp_path: Path
+) -> None:
+    values: Values = {"t.right": [1.0] * 80, "t.latency": [1.0] * 80}
+    others = [make_run(tmp_path / str(i), f"tiny:runs/{i}/model", values) for i in range(8)]
+    made = summarize([pair[0], *others])
+    assert [s.label for s in made.sides] == ["base", *(f"tiny:{i}" for i in range(8))]
+    html = write_report(made, tmp_path / "out").read_text()
+    assert "<h1>Which of 8 systems are better than base?</h1>" in html
+    sentences = [c.sentence for c in made.claims if c.role == "claim"]
+    assert len(sentences) == 16
+    assert all(html.count(f"<span>{escape(one)}</span>") == 1 for one in sentences)
+    open_ones = [c for c in made.claims if c.role == "claim" and c.verdict == "undecided"]
+    assert all(c.arm in c.sentence for c in open_ones)
+    assert html.count(" undecided</summary>") == len({c.arm for c in open_ones})
+
+
+def test_systems_of_one_short_name_keep_their_folders(tmp_path: Path) -> None:
+    values: Values = {"t.right": [1.0] * 8}
+    runs = [make_run(tmp_path / str(i), name, values) for i, name in enumerate(
+        ["tiny:runs/a/model", "tiny:old/a/model", "tiny:runs/b/model", "moshi:kyutai/x@runs/lora"])]  # fmt: skip
+    assert labels_of(runs) == ["tiny:runs/a/model", "tiny:old/a/model", "tiny:b", "moshi:x@lora"]
+    assert short_name("openai-realtime:m-1,voice=x@wss://host/v1") == "openai-realtime:m-1,voice=x"
+    for whole in ("scripted:good", "moshi-server:ws://host:1/api", "command:python a/b.py --c d/e", "tiny:base"):
+        assert short_name(whole) == whole
 
 
 def test_every_item_is_accounted_for(pair: list[Run], tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def places(tmp_path: Path) -> list[str]:
     return [part for key, value in named.items() for part in ("--set", f"{key}={value}")]
 
 
+@pytest.mark.needs("pairs")
 def test_a_dataset_of_pairs_is_read_as_the_trainer_takes_it(tmp_path: Path, places: list[str]) -> None:
-    pytest.importorskip("pyarrow")
     duologue("pairs", "build", "synthetic:60", "--judge", "synthetic", "--out", str(tmp_path / "dataset"))
     found = dataset_pairs(tmp_path / "dataset")
     assert found is not None
@@ -190,16 +190,19 @@ def test_without_a_configuration_it_says_what_to_give() -> None:
     assert "give --table or --vary" in duologue("align", "sweep", "--preset", "tiny").output
 
 
-def test_tensorboard_is_an_option(tmp_path: Path, places: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    told = ("align", "--preset", "tiny", *places, *FAST, *STILL, "--tensorboard")
-    with monkeypatch.context() as patched:
-        patched.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-        with pytest.raises(InputError, match="pip install 'duologue"):
-            duologue(*told)
-    pytest.importorskip("tensorboard", reason="pip install -e '.[tensorboard]'")
+def test_without_tensorboard_its_option_is_refused(
+    tmp_path: Path, places: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match="pip install 'duologue"):
+        duologue("align", "--preset", "tiny", *places, *FAST, *STILL, "--tensorboard")
+
+
+@pytest.mark.needs("tensorboard")
+def test_tensorboard_is_an_option(tmp_path: Path, places: list[str]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    duologue(*told)
+    duologue("align", "--preset", "tiny", *places, *FAST, *STILL, "--tensorboard")
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     found = [event.value for event in events.Scalars("eval_loss")]

@@ -67,7 +67,6 @@ def test_a_set_runs_as_a_suite_with_its_protocol_on_the_run(own: Path, tmp_path:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model of the embedded kind, small enough to talk at once."""
-    pytest.importorskip("torch", reason="pip install -e '.[model]'")
     from model.lm import DuplexLM, LMConfig, save_kyutai
     from model.tiny.codec import load_codec
 
@@ -87,6 +86,7 @@ def words_said(run: Run) -> int:
     return sum(len(t.words) for talk in run.read(Conversation) for t in talk.transcripts)
 
 
+@pytest.mark.needs("model")
 def test_a_sweep_is_one_run_per_value_and_shows_what_talking_more_does(own: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep"
     suite = only(own, "turn_end")

@@ -22,6 +22,7 @@ from app.cli import cli
 from app.live.folder import LiveTalk
 from app.study import answers, database, raters, talks
 from app.study.answers import Answer, Form
+from app.study.calls import measured
 from app.study.config import Study
 from app.study.database import Database
 from app.study.export import export
@@ -134,7 +135,13 @@ def test_compare_puts_an_export_into_its_report(tmp_path: Path, done: Done) -> N
 
 
 def test_an_export_names_the_study_its_promise_and_every_file(tmp_path: Path, done: Done) -> None:
+    with done.db.write() as session:
+        links = [raters.invite(session, STUDY) for _ in range(3)]
+        opened = raters.accept(session, STUDY, links[0])
     made = export(STUDY, done.db, done.folder, tmp_path / "out")
+    assert json.loads((made / "study.json").read_text())["invitations"] == {"made": 3, "opened": 1}
+    assert opened.id in (made / "raters.csv").read_text()
+    assert {"frame", "underruns", "underrun_s"} < set((made / "talks.csv").read_text().splitlines()[0].split(","))
     manifest = json.loads((made / "manifest.json").read_text())
     assert (manifest["sha256"], manifest["preregistered"]) == (STUDY.digest, STUDY.preregistered)
     there = {str(path.relative_to(made)) for path in made.rglob("*") if path.is_file()} - {"manifest.json"}
@@ -225,3 +232,11 @@ def test_always_the_same_answer_is_straight_lining_and_what_was_not_measured_is_
     assert (outcomes["straight_lining"], outcomes["lag"], outcomes["min_speech"]) == ("fail", "unknown", "unknown")
     assert (one.has("pay"), one.has("use")) == (True, False)
     db.close()
+
+
+def test_what_the_page_had_nothing_to_play_for_is_counted(tmp_path: Path) -> None:
+    lines = [{"event": "missed", "sample": 100, "n": 480}, {"event": "dropped", "sample": 700, "n": 480},
+             {"event": "missed", "sample": 900, "n": 960}]  # fmt: skip
+    (tmp_path / "events.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = measured(tmp_path, LiveTalk("x", "s", "1", 0, "", 48_000))
+    assert (found["underruns"], found["underrun_s"], found["frame"]) == (2, 0.03, 0.08)

@@ -37,9 +37,11 @@ from app.study.forget import forget
 from app.study.house import House, build
 from app.study.people import judged
 from app.study.raters import study_row
+from app.study.researcher.browse import ratings_of
 from app.study.second.choose import Finished, choose, mode_of
+from app.study.second.reviews import give, standing
 from app.study.second.words import FILE, Turn, turns_of, write_down
-from app.study.tables import MarkRow, RaterRow, RatingRow, ReviewRow
+from app.study.tables import MarkRow, RaterRow, RatingRow, ReviewRow, TalkRow
 from eval.pairs.marks import read_marks
 from eval.pairs.runs import RunTalks
 from eval.pairs.settings import PairSettings
@@ -294,6 +296,45 @@ def test_a_closed_study_still_gives_finished_talks_and_a_paused_one_does_not(arc
         with archive.db.write() as session:
             set_status(session, study_row(session, STUDY.name), status)  # type: ignore[arg-type]
         assert Visitor(archive.house).join().status_code == code
+
+
+def test_a_preview_of_the_second_stage_looks_and_leaves_nothing(archive: Archive, tmp_path: Path) -> None:
+    links = archive.house.links("http://here", STUDY, preview=True)
+    assert list(links) == ["preview", "second stage", "researcher"]
+    untouched = given_to_next(archive)
+    visitor = Visitor(archive.house, links["second stage"].rpartition("/")[2])
+    assert visitor.join().status_code == 200
+    assert visitor.form() != ""
+    while visitor.form():
+        assert visitor.rate(**{"mark-1": "wrong"}).status_code == 200
+    assert "Thank you" in visitor.page()
+    assert given_to_next(archive) == untouched
+    with archive.db.read() as session:
+        row = session.scalar(select(RaterRow).where(RaterRow.source == "preview"))
+        assert row is not None
+        assert (row.role, row.holds, judged(session, STUDY, "second")) == ("second", False, [])
+        assert session.scalars(select(MarkRow).where(MarkRow.rater_id == row.id)).all() == []
+        standing_now = standing(session, STUDY, archive.folder)
+        assert standing_now is not None
+        assert standing_now.rated == {0: 6}
+        talk = session.get(TalkRow, row.reviews[0].talk_id)
+        assert talk is not None
+        assert {one.rater_id for one in ratings_of(session, talk)} <= set(archive.talkers)
+    made = export(STUDY, archive.db, archive.folder, tmp_path / "out", sound=False)
+    assert not (made / "second-sound").exists()
+    assert row.id not in (made / "ratings.csv").read_text() + (made / "raters.csv").read_text()
+
+
+def given_to_next(archive: Archive) -> list[str]:
+    """The talks that the next rater would be given; nothing is kept."""
+    with archive.db.read() as session:
+        rater = RaterRow(id="r-nobody", study_id=study_row(session, STUDY.name).id, source="link", role="second",
+                         status="active", holds=True, created_at="", seen_at="")  # fmt: skip
+        session.add(rater)
+        give(session, STUDY, rater, archive.folder)
+        found = [one.talk_id for one in sorted(rater.reviews, key=lambda one: one.position)]
+        session.rollback()
+        return found
 
 
 # --- what becomes of it ---

@@ -49,7 +49,6 @@ class SpeechServer(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What a running speech server was asked."""
-    pytest.importorskip("openai", reason="pip install 'duologue[openai]'")
     handler = type("Fresh", (SpeechServer,), {"asked": []})
     running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -60,6 +59,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     running.server_close()
 
 
+@pytest.mark.needs("openai")
 def test_a_speech_server_is_asked_once_and_its_sound_comes_at_our_rate(
     server: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -76,6 +76,7 @@ def test_a_speech_server_is_asked_once_and_its_sound_comes_at_our_rate(
     }  # fmt: skip
 
 
+@pytest.mark.needs("openai")
 def test_two_servers_or_models_never_share_a_cache(server: list[dict[str, Any]], tmp_path: Path) -> None:
     one, two = (open_speaker(f"openai:{model}", tmp_path) for model in ("a", "b"))
     assert one.source != two.source
@@ -85,14 +86,15 @@ def test_two_servers_or_models_never_share_a_cache(server: list[dict[str, Any]],
 
 
 @pytest.mark.parametrize(("model", "says"), [("nobody", "refused 'nobody'"), ("text", "that are no sound file")])
+@pytest.mark.needs("openai")
 def test_a_server_that_refuses_says_why(server: list[dict[str, Any]], tmp_path: Path, model: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         open_speaker(f"openai:{model}", tmp_path).say("Hello.")
     assert not list(tmp_path.rglob("*.flac"))
 
 
+@pytest.mark.needs("openai")
 def test_no_server_and_no_key_are_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("openai", reason="pip install 'duologue[openai]'")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(InputError, match="set OPENAI_API_KEY"):
         open_speaker("openai:tts-x", tmp_path)

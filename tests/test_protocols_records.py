@@ -1,6 +1,7 @@
 import json
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,3 +127,11 @@ def test_two_protocols_tell_where_they_differ() -> None:
     b = Protocol("quick", "00", 1, 0, 3.0, 4.0, "none", "real-time")
     assert a.differences(a) == []
     assert a.differences(b) == ["lead in 0.96 against 3.0", "clock 'simulated' against 'real-time'"]
+
+
+def test_protocols_that_decode_otherwise_say_in_what() -> None:
+    a = Protocol("s", "0", 1, 0, 0.5, 1.0, "none", "simulated", decoding={"text_temperature": 0.7, "padding_bias": 0.0})
+    b = msgspec.structs.replace(a, decoding={"text_temperature": 0.7, "padding_bias": -1.0, "greeting": True})
+    assert a.differences(b) == [
+        "decoding padding_bias 0.0 against -1.0", "decoding greeting not given against True"
+    ]  # fmt: skip

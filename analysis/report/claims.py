@@ -162,7 +162,7 @@ def sentence(pending: Pending, said: Said, adjusted: Adjusted, margin: float, ne
     name, a, b = name_in_sentence(info), pending.against, pending.arm
     if result is None:
         missing = "nobody rated both arms" if info.name.startswith(HUMAN) else "no item has a value in both runs"
-        return f"Nothing can be said about {name}: {missing}."
+        return f"Nothing can be said about {b} and {a} in {name}: {missing}."
     figures = f"{show(result.b, info)} against {show(result.a, info)}"
     test = (
         f"p {p_value(adjusted.p)}" if adjusted.p is not None and adjusted.p < 0.0001 else f"p = {p_value(adjusted.p)}"
@@ -179,7 +179,7 @@ def sentence(pending: Pending, said: Said, adjusted: Adjusted, margin: float, ne
         return f"{info.title}: {figures}."
     more = f" About {needed:,} {_counted(info)} would decide it." if needed else ""
     found = f" Such a comparison finds {amount(result.detectable, info)}." if result.detectable else ""
-    return f"Undecided for {name}: {figures} ({test}).{found}{more}"
+    return f"Undecided between {b} and {a} in {name}: {figures} ({test}).{found}{more}"
 
 
 def _warnings(pending: Pending) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class Measure(NamedTuple):
 MEASURES = (
     Measure("lag_p50", "heard later than spoken, median of a talk", 1000),
     Measure("lag_max", "heard later than spoken, at most in a talk", 1000),
+    Measure("underrun_s", "silence because nothing had arrived, in a talk", 1000),
     Measure("late_ms_p99", "frames late, 99th percentile of a talk", 1),
     Measure("step_ms_p50", "step of the system, median of a talk", 1),
 )

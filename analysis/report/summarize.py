@@ -22,6 +22,7 @@ from analysis.report.people_claims import scale_card
 from analysis.report.plan import HUMAN, ClaimsPlan, check_plan
 from analysis.report.slices import Slices, make_slices
 from analysis.report.talks import TalkPicture, pictures
+from analysis.report.words import short_name
 from analysis.sweep import Sweep
 from protocols.errors import InputError, ProtocolMismatch
 from protocols.records import GuardKind, MetricInfo, Sample, Score
@@ -100,7 +101,7 @@ def summarize(
     arms = [
         arm_figures(label, False, list(metrics.values()), g, seed) for label, g in zip(labels, grouped, strict=True)
     ]
-    arms, cards = with_people(arms, extras.people), metrics | questions
+    arms, cards = with_people(arms, extras.people, [run.info.system for run in runs]), metrics | questions
     talks = pictures(runs[0], runs[1], (labels[0], labels[1]), (scores[0], scores[1]), samples, n_talks)
     return Summary(
         sides=sides, plan=plan, claims=make_claims([*asked(extras.people, plan), *pending], plan),
@@ -111,8 +112,9 @@ def summarize(
     )  # fmt: skip
 
 
-def with_people(arms: Sequence[Arm], people: People | None) -> list[Arm]:
-    """The arms with people's mean rating of each; a study's arm is a run's where both have the same name."""
+def with_people(arms: Sequence[Arm], people: People | None, systems: Sequence[str]) -> list[Arm]:
+    """The arms with people's mean rating of each; a study's arm is a run's where it has its label or its system's
+    name."""
     if people is None:
         return list(arms)
     found: dict[str, dict[str, Estimate]] = {}
@@ -120,7 +122,10 @@ def with_people(arms: Sequence[Arm], people: People | None) -> list[Arm]:
         for arm, mean in ((scale.a, scale.mean_a), (scale.b, scale.mean_b)):
             if mean is not None:
                 found.setdefault(arm, {})[scale_card(scale.question).name] = mean
-    return [Arm(a.name, a.control, a.figures | found.get(a.name, {})) for a in arms]
+    return [
+        Arm(a.name, a.control, a.figures | (found.get(a.name) or found.get(system, {})))
+        for a, system in zip(arms, systems, strict=True)
+    ]
 
 
 def _protocol_warnings(runs: Sequence[Run], force: bool) -> list[str]:
@@ -142,8 +147,11 @@ def _shared(runs: Sequence[Run]) -> dict[str, MetricInfo]:
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
-    """Names of the arms: the systems', with a letter where two are the same."""
-    names = [run.info.system for run in runs]
+    """Names of the arms: the systems', short where that tells them apart, with a letter where two are the same."""
+    whole = [run.info.system for run in runs]
+    short = [short_name(name) for name in whole]
+    names = [s if len({w for w, other in zip(whole, short, strict=True) if other == s}) == 1 else w
+             for w, s in zip(whole, short, strict=True)]  # fmt: skip
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     return [f"{n} ({letters[i % 26]})" if names.count(n) > 1 else n for i, n in enumerate(names)]
 

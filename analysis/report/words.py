@@ -34,6 +34,24 @@ def p_value(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
+def short_name(system: str) -> str:
+    """A system's name without the folders it lies in: "tiny:runs/demo/round-1/aligned/model" is "tiny:aligned", because
+    a trained model lies in a folder of that name in its run's; nor the address at which a server's model is asked.
+    Addresses alone and commands stay whole."""
+    kind, colon, where = system.partition(":")
+    model, _, _ = where.partition("@")
+    if any(c.isspace() for c in where) or "://" in model:
+        return system
+    if "://" in where:
+        return f"{kind}:{model}"
+    return kind + colon + "@".join(_last_folder(path) for path in where.split("@"))
+
+
+def _last_folder(path: str) -> str:
+    parts = [part for part in path.split("/") if part]
+    return path if len(parts) < 2 else parts[-2] if parts[-1] == "model" else parts[-1]
+
+
 def name_in_sentence(info: MetricInfo) -> str:
     """The metric's title inside a sentence."""
     return info.title[0].lower() + info.title[1:]

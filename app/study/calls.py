@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from app.live.away import here
+from app.live.events import Missed, read_events
 from app.live.folder import LiveTalk, read_talk
 from app.live.page import MOMENTS, Moment, call_settings
 from app.live.server import Live
@@ -131,6 +132,13 @@ def moments(study: Study) -> tuple[Moment, ...]:
     return tuple(known[kind]._replace(key=str(k)) for k, kind in enumerate(study.moments, 1))
 
 
+def _missed(folder: Path, rate: int) -> dict[str, Any]:
+    """How often the page had nothing to play, and for how many seconds in all."""
+    path = folder / "events.jsonl"
+    missed = [one.n for one in read_events(path.read_bytes()) if isinstance(one, Missed)] if path.exists() else []
+    return {"underruns": len(missed), "underrun_s": sum(missed) / rate}
+
+
 class _Sound(NamedTuple):
     seconds: float
     speech: float | None
@@ -149,6 +157,7 @@ def measured(folder: Path, talk: LiveTalk) -> dict[str, Any]:
         "echo_delay": talk.echo_delay,
         "no_echo": talk.no_echo,
         "frame": talk.frame,
+        **_missed(folder, talk.rate),
         "late_ms_p99": pacing.late_p99_ms if pacing else None,
         "step_ms_p50": pacing.step_p50_ms if pacing else None,
         "rate": talk.rate,

@@ -6,7 +6,8 @@
     guesses.csv  marks.csv  raters.csv  flags.csv  exclusions.csv
     second-sound/, second-transcript/   ratings.jsonl, talks.csv, study.json of those who rated finished talks by ear or
                                by eye; apart, because they answer other words, and several rate one talk
-    study.json                 the study as it began, its hash and that of its preregistration
+    study.json                 the study as it began, its hash and that of its preregistration; personal links made and
+                               opened, of both stages
     runs/ARM/                  the talks that count as runs for `duologue score`, `compare` and `pairs` (see `runs`)
     sound/                     talks as heard and as modelled (FLAC), by talk
     manifest.json              SHA-256 of all of these
@@ -25,6 +26,7 @@ from typing import Any
 
 from app.live.away import here
 from app.live.folder import read_talk
+from app.study import raters
 from app.study.answers import GUESS, INSTRUCTION, PREFERENCE
 from app.study.config import Study
 from app.study.database import Database
@@ -49,6 +51,7 @@ def export(
     with db.read() as session:
         people, arms = judged(session, study), arm_names(session, study)
         second = judged(session, study, "second")
+        invitations = raters.invitations(session, study)
     try:
         part.mkdir(parents=True)
         _write(study, people, second, arms, part, parquet)
@@ -60,6 +63,7 @@ def export(
             write_runs(study, people, second, arms, talks, part / "runs")
         if sound:
             _copy_sound(people, talks, part / "sound")
+        _study(study, part, invitations)
         _manifest(study, part)
         part.replace(out)
     except OSError as error:
@@ -89,7 +93,6 @@ def _write(
         if parquet:
             _parquet(out / f"{name}.parquet", rows)
     _records(out, [_record(study, one, r) for one in people for r in one.person.ratings if _counts(one, r)])
-    _study(study, out)
 
 
 def _write_second(
@@ -111,8 +114,10 @@ def _records(out: Path, found: Iterable[Rating]) -> None:
     (out / "ratings.jsonl").write_bytes(b"".join(to_json(one) + b"\n" for one in found))
 
 
-def _study(study: Study, out: Path) -> None:
-    whole = {"study": study.model_dump(mode="json"), "sha256": study.digest, "preregistered": study.preregistered}
+def _study(study: Study, out: Path, invitations: Mapping[str, int] | None = None) -> None:
+    whole: dict[str, Any] = {"study": study.model_dump(mode="json"), "sha256": study.digest,
+                             "preregistered": study.preregistered}  # fmt: skip
+    whole |= {} if invitations is None else {"invitations": dict(invitations)}
     (out / "study.json").write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -123,7 +128,8 @@ def _talks(study: Study, people: Sequence[Judged], arms: Mapping[str, str]) -> l
         {"talk": talk.id, "arm": arms[talk.arm or ""], "scenario": talk.scenario, "duration": talk.duration,
          "rater": one.rater.id, "slot": talk.slot, "attempt": talk.attempt, "use": one.uses(talk.id),
          **{name: (talk.measured or {}).get(name) for name in ("seconds", "speech", "lag_p50", "lag_max", "echo_db",
-                                                               "late_ms_p99", "step_ms_p50")}}
+                                                               "frame", "underruns", "underrun_s", "late_ms_p99",
+                                                               "step_ms_p50")}}
         for one in people for talk in one.person.talks if talk.kind == "talk"
     ]  # fmt: skip
     return sorted(rows, key=lambda row: order[row["arm"]])

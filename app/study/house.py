@@ -53,11 +53,13 @@ class House(NamedTuple):
 
     def links(self, base: str, study: Study, preview: bool = False) -> dict[str, str]:
         """What to open for a rater and for the researcher."""
-        joined = {"rater": OPEN} if study.open and not preview else {}
-        joined |= {"preview": PREVIEW} if preview else {}
-        found = {who: f"{base}/join/{self.keys.link(what)}" for who, what in joined.items()}
-        if study.second_stage is not None and study.open and not preview:
-            found["second stage"] = f"{base}/join/{self.keys.link(OPEN, 'second')}"
+        who, link = ("preview", PREVIEW) if preview else ("rater", OPEN)
+        roles: dict[str, Role] = {}
+        if study.open or preview:
+            roles[who] = "talker"
+            if study.second_stage is not None:
+                roles["second stage"] = "second"
+        found = {name: f"{base}/join/{self.keys.link(link, role)}" for name, role in roles.items()}
         return {**found, "researcher": f"{base}/researcher"}
 
 

@@ -9,7 +9,7 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.study.assignment import Plan, Slot, plan_of
@@ -101,6 +101,15 @@ def invite(session: Session, study: Study, label: str | None = None) -> str:
     return invitation.id
 
 
+def invitations(session: Session, study: Study) -> dict[str, int]:
+    """How many personal links were made, and how many were opened by somebody who consented."""
+    made = select(func.count(), func.count(InvitationRow.rater_id)).where(
+        InvitationRow.study_id == study_row(session, study.name).id
+    )
+    n, opened = session.execute(made).one()
+    return {"made": n, "opened": opened}
+
+
 def accept(session: Session, study: Study, invitation_id: str, role: Role = "talker") -> RaterRow:
     """The rater whom a personal link belongs to; at its first use a new one."""
     found = session.get(InvitationRow, invitation_id, with_for_update=True)
@@ -150,9 +159,11 @@ def release_abandoned(session: Session, row: StudyRow, study: Study) -> int:
 def touch(session: Session, rater: RaterRow) -> None:
     """A sign of life; takes a lost cell back while it is free, and finished talks in any case."""
     rater.seen_at = now()
-    if rater.status == "active" and rater.role == "second":
+    if rater.status != "active" or rater.source == "preview":
+        return
+    if rater.role == "second":
         rater.holds = True
-    elif rater.status == "active" and not rater.holds and rater.source != "preview":
+    elif not rater.holds:
         others = select(RaterRow.id).where(
             RaterRow.study_id == rater.study_id, RaterRow.cell == rater.cell, RaterRow.id != rater.id,
             or_(RaterRow.holds, RaterRow.status == "complete"),

@@ -91,7 +91,10 @@ def find_talk(session: Session, study: Study, talk_id: str) -> TalkRow:
 def ratings_of(session: Session, talk: TalkRow) -> list[RatingRow]:
     """What counts of what was said of a talk, alone or beside another."""
     found = session.scalars(
-        select(RatingRow).where((RatingRow.talk_id == talk.id) | (RatingRow.other_id == talk.id)).order_by(RatingRow.at)
+        select(RatingRow)
+        .join(RaterRow, RaterRow.id == RatingRow.rater_id)
+        .where((RatingRow.talk_id == talk.id) | (RatingRow.other_id == talk.id), RaterRow.source != "preview")
+        .order_by(RatingRow.at)
     ).all()
     return current(found)
 

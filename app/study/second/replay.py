@@ -66,12 +66,15 @@ def sound_of(folder: Path) -> Path:
 def keep_review(
     session: Session, rater: RaterRow, folder: Path, mode: Mode, data: Mapping[str, str], kinds: Collection[str]
 ) -> None:
-    """Store the turns a rater has marked, and how much of the talk was played. InputError for what no page sends."""
+    """Store the turns a rater has marked, and how much of the talk was played. InputError for what no page sends. The
+    marks of a preview are read and not kept: they would lie in somebody's talk."""
     turns = {f"mark-{k}": turn for k, turn in enumerate(turns_of(read_words(folder))) if turn.channel == "agent"}
     for name, kind in data.items():
         if name.startswith("mark-") and kind:
             if name not in turns or kind not in kinds:
                 raise InputError(f"{kind[:40]!r} is no mark of a turn, or {name[:40]!r} no turn of the system's")
+            if rater.source == "preview":
+                continue
             turn = turns[name]
             sample = round(turn.start * read_talk(folder).rate)
             session.add(MarkRow(talk_id=folder.name, rater_id=rater.id, kind=kind, sample=sample, at=turn.start))

@@ -29,26 +29,35 @@ class Standing(NamedTuple):
 
 
 def give(session: Session, study: Study, rater: RaterRow, root: Path) -> None:
-    """Choose a new rater's talks. NotInvited if there are none to be rated now. `root`: the folder of the talks."""
+    """Choose a new rater's talks. NotInvited if there are none to be rated now. A preview is given the talks
+    of the first rater of all, and takes them from nobody. `root`: the folder of the talks."""
     stage = study.second_stage
     if stage is None:
         raise NotInvited("this study has no talks to rate")
-    number = session.scalar(
-        select(func.count()).select_from(RaterRow)
-        .where(RaterRow.study_id == rater.study_id, RaterRow.role == "second", RaterRow.id != rater.id)
-    )  # fmt: skip
-    taken = _taken(session, rater.study_id)
+    preview = rater.source == "preview"
+    number = 0 if preview else _joined_before(session, rater)
+    taken: Counter[tuple[str, str]] = Counter() if preview else _taken(session, rater.study_id)
     finished = [
         Finished(talk.id, talk.arm or "", {mode: taken[talk.id, mode] for mode in stage.modes})
         for talk in counted(session, study)
         if is_written(root / talk.id)
     ]
-    chosen = choose(stage, study.seed, finished, number or 0)
+    chosen = choose(stage, study.seed, finished, number)
     if not chosen:
         raise NotInvited("there is no talk to rate at the moment; please come back later")
-    mode = mode_of(stage, number or 0)
+    mode = mode_of(stage, number)
     session.add_all(ReviewRow(rater_id=rater.id, position=k, talk_id=talk, mode=mode) for k, talk in enumerate(chosen))
     session.flush()
+
+
+def _joined_before(session: Session, rater: RaterRow) -> int:
+    """Raters of the second stage there are without this one."""
+    found = session.scalar(
+        select(func.count()).select_from(RaterRow)
+        .where(RaterRow.study_id == rater.study_id, RaterRow.role == "second", RaterRow.source != "preview",
+               RaterRow.id != rater.id)
+    )  # fmt: skip
+    return found or 0
 
 
 def counted(session: Session, study: Study) -> list[TalkRow]:
@@ -66,7 +75,7 @@ def standing(session: Session, study: Study, root: Path) -> Standing | None:
     rated = Counter(
         session.scalars(
             select(ReviewRow.talk_id).join(RaterRow, RaterRow.id == ReviewRow.rater_id)
-            .where(RaterRow.study_id == study_row(session, study.name).id, _is_rated())
+            .where(RaterRow.study_id == study_row(session, study.name).id, RaterRow.source != "preview", _is_rated())
         )
     )  # fmt: skip
     spread = Counter(rated[talk.id] for talk in talks)
@@ -79,7 +88,7 @@ def _taken(session: Session, study_id: int) -> Counter[tuple[str, str]]:
     """Raters of each talk in each mode: who has rated it, and who still will."""
     found = session.execute(
         select(ReviewRow.talk_id, ReviewRow.mode).join(RaterRow, RaterRow.id == ReviewRow.rater_id)
-        .where(RaterRow.study_id == study_id, RaterRow.holds | _is_rated())
+        .where(RaterRow.study_id == study_id, RaterRow.source != "preview", RaterRow.holds | _is_rated())
     )  # fmt: skip
     return Counter((row.talk_id, row.mode) for row in found)
 

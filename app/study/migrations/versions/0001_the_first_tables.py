@@ -18,13 +18,14 @@ FOR EACH ROW EXECUTE FUNCTION refuse_a_changed_rating()""",
 
 
 def upgrade() -> None:
-    tables()
+    for table in (studies, arms, raters, facts, invitations, submissions, talks, marks, ratings):
+        table()
     dialect = op.get_bind().dialect.name
     for statement in (SQLITE,) if dialect == "sqlite" else POSTGRESQL if dialect == "postgresql" else ():
         op.execute(statement)
 
 
-def tables() -> None:
+def studies() -> None:
     op.create_table(
         "studies",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -38,6 +39,9 @@ def tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_studies")),
         sa.UniqueConstraint("name", name=op.f("uq_studies_name")),
     )
+
+
+def arms() -> None:
     op.create_table(
         "arms",
         sa.Column("code", sa.String(length=12), nullable=False),
@@ -49,6 +53,9 @@ def tables() -> None:
         sa.PrimaryKeyConstraint("code", name=op.f("pk_arms")),
         sa.UniqueConstraint("study_id", "name", name=op.f("uq_arms_study_id")),
     )
+
+
+def raters() -> None:
     op.create_table(
         "raters",
         sa.Column("id", sa.String(length=16), nullable=False),
@@ -76,6 +83,8 @@ def tables() -> None:
             postgresql_where=sa.text("holds"),
         )
 
+
+def facts() -> None:
     op.create_table(
         "facts",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -89,6 +98,8 @@ def tables() -> None:
     with op.batch_alter_table("facts", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_facts_rater_id"), ["rater_id"], unique=False)
 
+
+def invitations() -> None:
     op.create_table(
         "invitations",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -100,6 +111,9 @@ def tables() -> None:
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_invitations_study_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invitations")),
     )
+
+
+def submissions() -> None:
     op.create_table(
         "submissions",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -116,6 +130,8 @@ def tables() -> None:
     with op.batch_alter_table("submissions", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_submissions_rater_id"), ["rater_id"], unique=False)
 
+
+def talks() -> None:
     op.create_table(
         "talks",
         sa.Column("id", sa.String(length=24), nullable=False),
@@ -139,6 +155,8 @@ def tables() -> None:
     with op.batch_alter_table("talks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_talks_rater_id"), ["rater_id"], unique=False)
 
+
+def marks() -> None:
     op.create_table(
         "marks",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -155,6 +173,8 @@ def tables() -> None:
     with op.batch_alter_table("marks", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_marks_talk_id"), ["talk_id"], unique=False)
 
+
+def ratings() -> None:
     op.create_table(
         "ratings",
         sa.Column("id", sa.String(length=24), nullable=False),
