@@ -63,8 +63,8 @@ def _told(command: Any) -> Any:
 
 
 @align.command(name="run", epilog="`duologue align sweep --help`: several trainings and one table. Several processes: "
-               "`torchrun --nproc-per-node 2 -m app.cli align CONFIG.yaml`; with `--set model.shard=true` each holds a share of the "
-               "model.")  # fmt: skip
+               "`torchrun --nproc-per-node 2 -m app.cli align CONFIG.yaml`; with `--set model.shard=true` each holds a "
+               "share of the model.")  # fmt: skip
 @_told
 @click.option("--dry-run", is_flag=True, help="Say what it would take (parameters, memory, work per pair) and stop.")
 @click.option("--rounds", "n_rounds", type=click.IntRange(1), help="So many times: the model talks, its better takes "
