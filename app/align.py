@@ -144,7 +144,8 @@ def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) 
 @click.option("--vary", metavar="SECTION.KEY=V,V,...", help="Or the values of one setting, such as loss.beta=0.1,0.3.")
 @click.option("--judge", metavar="SUITE", help="Then every row's models talk to this suite's users, such as "
               "judge:world, and one report sets them beside the base and the base told to talk more.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of --judge: trainings of a row.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of --judge: trainings of a row, "
+              "each talked with over the whole suite; more can be asked for later.")  # fmt: skip
 @click.option("--judge-limit", type=click.IntRange(1), help="Of --judge: samples of each task. [default: all]")
 @click.option("--takes", type=click.IntRange(2), help="Of --judge: pairs are made of so many takes of the base's own "
               "on --suite, in place of data.pairs.")  # fmt: skip
