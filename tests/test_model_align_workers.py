@@ -58,7 +58,7 @@ def train(folder: Path, case: Case, group: Workers = ALONE) -> None:
 def trainer(folder: Path, case: Case, group: Workers, shard: bool) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     optim = {"lr": 1e-3, "lr_depth": 1e-3, "accumulate": 4, "epochs": 2, "max_steps": 3}
-    run = {"folder": str(folder / "run"), "eval_every": 1, "save_every": 1, "keep": 9, "probe_every": 1}
+    run = {"folder": str(folder / "run"), "eval_every": 1, "save_every": 1, "keep": 9, "probe_every": 3}
     model = {"base": ".", **case.model, "shard": shard}
     tree = {"model": model, "data": {"pairs": "."}, "run": run, "optim": optim, "loss": case.loss}
     some = [pair(f"{i}{x}", 6 + i, 3 + i % 2, 4, f"talk {i}", seed=i) for i in range(5) for x in "ab"[: 1 + i % 2]]
