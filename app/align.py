@@ -63,7 +63,8 @@ def _told(command: Any) -> Any:
 
 
 @align.command(name="run", epilog="`duologue align sweep --help`: several trainings and one table. Several processes: "
-               "`torchrun --nproc-per-node 2 -m app.cli align CONFIG.yaml`.")  # fmt: skip
+               "`torchrun --nproc-per-node 2 -m app.cli align CONFIG.yaml`; with `--set model.shard=true` each holds a "
+               "share of the model.")  # fmt: skip
 @_told
 @click.option("--dry-run", is_flag=True, help="Say what it would take (parameters, memory, work per pair) and stop.")
 @click.option("--rounds", "n_rounds", type=click.IntRange(1), help="So many times: the model talks, its better takes "
@@ -143,7 +144,8 @@ def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) 
 @click.option("--vary", metavar="SECTION.KEY=V,V,...", help="Or the values of one setting, such as loss.beta=0.1,0.3.")
 @click.option("--judge", metavar="SUITE", help="Then every row's models talk to this suite's users, such as "
               "judge:world, and one report sets them beside the base and the base told to talk more.")  # fmt: skip
-@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of --judge: trainings of a row.")
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of --judge: trainings of a row, "
+              "each talked with over the whole suite; more can be asked for later.")  # fmt: skip
 @click.option("--judge-limit", type=click.IntRange(1), help="Of --judge: samples of each task. [default: all]")
 @click.option("--takes", type=click.IntRange(2), help="Of --judge: pairs are made of so many takes of the base's own "
               "on --suite, in place of data.pairs.")  # fmt: skip

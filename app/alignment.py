@@ -93,9 +93,9 @@ def align(
     if workers.leads:
         _write_config(folder, config)
         _train(trainer, folder, terminal, watch)
-        return _finished(trainer, folder)
-    list(trainer.run())
-    return Aligned(folder, folder / "model", folder / "training.html", trainer.step, trainer.step, [])
+    else:
+        list(trainer.run())
+    return _finished(trainer, folder)
 
 
 def _train(trainer: Trainer, folder: Path, terminal: Terminal, watch: Watch) -> None:
@@ -151,11 +151,13 @@ def _probed(line: Mapping[str, float]) -> dict[str, float]:
 
 
 def _finished(trainer: Trainer, folder: Path) -> Aligned:
-    """The model's folder, written if it is not there yet."""
+    """The model's folder, written by the first process if it is not there yet."""
     step, best, out = trainer.step, trainer.take_best(), folder / "model"
-    if not out.exists():
-        export(trainer.lm, trainer.config.model, out)
-    return Aligned(folder, out, folder / "training.html", step, best, Journal(folder / "metrics.jsonl").lines())
+    lm, leads = trainer.whole_model(), trainer.workers.leads
+    if leads and not out.exists():
+        export(lm, trainer.config.model, out)
+    lines = Journal(folder / "metrics.jsonl").lines() if leads else []
+    return Aligned(folder, out, folder / "training.html", step, best, lines)
 
 
 def _write_page(folder: Path) -> None:

@@ -34,7 +34,7 @@ from model.align import gradients
 from model.align.attention import choose
 from model.align.config import LossConfig
 from model.align.data import TokenPair, Trunk, trunks
-from model.align.logprobs import Way, stream_log_probs
+from model.align.logprobs import Scorer, Way, stream_log_probs
 from model.align.losses import Replies, dpo_ln
 from model.align.packing import pack
 from model.align.reference import Reference
@@ -108,7 +108,7 @@ def task_of(lms: Models, trunk: Trunk) -> gradients.Task:
     with torch.no_grad():
         sums = stream_log_probs(lms.reference, pack(lms.reference, [trunk]), way).sums.unflatten(0, (-1, 2))
     digests = (pair.digest for pair in trunk.pairs)
-    return gradients.Task(lms.policy, way, LOSS, Reference(dict(zip(digests, sums, strict=True))), 1)
+    return gradients.Task(Scorer(lms.policy), way, LOSS, Reference(dict(zip(digests, sums, strict=True))), 1)
 
 
 def ways(lms: Models, trunk: Trunk) -> dict[str, Callable[[], object]]:

@@ -402,6 +402,17 @@ def test_a_loss_that_is_not_a_number_names_the_pair_and_the_last_checkpoint(tmp_
     assert made.checkpoints.steps() == [1]
 
 
+def test_a_gradient_that_is_not_a_number_names_the_pairs_and_changes_nothing(tmp_path: Path) -> None:
+    made = trainer(tmp_path)
+    before = weights(made.lm)
+    made.lm.norm.register_hook(lambda gradient: gradient * torch.nan)
+    names = ", ".join(p.id for trunk in made.batch(0) for p in trunk.pairs)
+    with pytest.raises(InputError, match=rf"step 0: the gradient is not finite; .* {names}; nothing was saved"):
+        list(made.run())
+    assert same(before, weights(made.lm))
+    assert not made.checkpoints.steps()
+
+
 @pytest.mark.parametrize(
     ("broken", "says"),
     [

@@ -80,13 +80,14 @@ class Checkpoints:
 
 def changed_keys(old: Mapping[str, object], new: Mapping[str, object], section: str = "") -> list[str]:
     """Keys that differ and must not; where things lie and how often one looks may change."""
-    free = ("data.pairs", "model.base", "model.device", "run.folder", "run.reference", "run.keep", "run.save_every")
+    free = {"data.pairs", "model.base", "model.device", "model.shard"}
+    free |= {f"run.{key}" for key in ("folder", "reference", "keep", "save_every", "probe_every")}
     found: list[str] = []
     for key in new:
         name, before, after = f"{section}{key}", old.get(key), new[key]
         if isinstance(before, dict) and isinstance(after, dict):
             found += changed_keys(before, after, f"{name}.")
-        elif before != after and name not in (*free, "run.probe_every"):
+        elif before != after and name not in free:
             found.append(name)
     return found
 

@@ -34,6 +34,7 @@ class ModelConfig(Value, frozen=True, forbid_unknown_fields=True):
     checkpointing: bool = False  # keep less for the backward pass, compute it twice
     attention: Literal["auto", "dense", "merge", "flex"] = "auto"
     device: str = "cpu"
+    shard: bool = False  # deal weights, gradients and moments out among the processes of torchrun (FSDP2)
 
 
 class DataConfig(Value, frozen=True, forbid_unknown_fields=True):

@@ -6,14 +6,14 @@ first, without a graph, then the loss's gradient by them, and a second forward c
 caching, arXiv 2101.06983): exact, for half as much work again. The same holds for a step that several processes share.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 
 from model.align.config import LossConfig
 from model.align.data import TokenPair, Trunk
-from model.align.logprobs import StreamLogProbs, Way, stream_log_probs
+from model.align.logprobs import Scorer, StreamLogProbs, Way
 from model.align.losses import LOSSES
 from model.align.metrics import Outcome, gather
 from model.align.objective import pair_losses
@@ -27,12 +27,16 @@ from protocols.errors import InputError
 class Task(NamedTuple):
     """What every step has in common."""
 
-    lm: DuplexLM
+    scorer: Scorer
     way: Way
     loss: LossConfig
     reference: Reference
     micro_batch: int
     workers: Workers = ALONE
+
+    @property
+    def lm(self) -> DuplexLM:
+        return self.scorer.lm
 
 
 def backward(task: Task, trunks: Sequence[Trunk]) -> Outcome:
@@ -60,10 +64,10 @@ def pairs_of(trunks: Sequence[Trunk]) -> list[TokenPair]:
 
 def _backward_apart(task: Task, trunks: Sequence[Trunk]) -> Outcome:
     total, mine = len(pairs_of(trunks)), list[Outcome]()
-    for part in _parts(task, task.workers.share(trunks)):
+    for part, counts in task.workers.turns(trunks, task.micro_batch):
         outcome = _judge(task, pairs_of(part), log_probs(task, part))
-        (outcome.losses.sum() / total).backward()  # type: ignore[no-untyped-call]
-        mine.append(_resting(outcome))
+        (outcome.losses.sum() * counts / total).backward()  # type: ignore[no-untyped-call]
+        mine += [_resting(outcome)] * counts
     return gather(outcome for share in task.workers.gather(mine) for outcome in share)
 
 
@@ -74,9 +78,10 @@ def _backward_coupled(task: Task, trunks: Sequence[Trunk]) -> Outcome:
     outcome = _judge(task, found.pairs, found.policy)
     (by_sums,) = torch.autograd.grad(outcome.losses.mean(), found.policy.sums)
     at = found.first_row
-    for part in _parts(task, task.workers.share(trunks)):
+    for part, counts in task.workers.turns(trunks, task.micro_batch):
         own = log_probs(task, part).sums
-        (own * by_sums[at : at + len(own)]).sum().backward()  # type: ignore[no-untyped-call]
+        by_own = by_sums[at : at + len(own)] if counts else torch.zeros_like(own)
+        (own * by_own).sum().backward()  # type: ignore[no-untyped-call]
         at += len(own)
     return _resting(outcome)
 
@@ -90,8 +95,8 @@ class _All(NamedTuple):
 
 
 def _of_all(task: Task, trunks: Sequence[Trunk]) -> _All:
-    parts = [log_probs(task, part) for part in _parts(task, task.workers.share(trunks))]
-    shares = task.workers.gather([_on(part, "cpu") for part in parts])
+    turns = [(log_probs(task, part), counts) for part, counts in task.workers.turns(trunks, task.micro_batch)]
+    shares = task.workers.gather([_on(found, "cpu") for found, counts in turns if counts])
     joined = zip(*(part for share in shares for part in share), strict=True)
     policy = StreamLogProbs(*(torch.cat(columns) for columns in joined))
     dealt = [task.workers._replace(rank=rank).share(trunks) for rank in range(task.workers.size)]
@@ -109,12 +114,8 @@ def _judge(task: Task, pairs: Sequence[TokenPair], policy: StreamLogProbs) -> Ou
 
 
 def log_probs(task: Task, part: Sequence[Trunk]) -> StreamLogProbs:
-    return stream_log_probs(task.lm, pack(task.lm, part), task.way)
-
-
-def _parts(task: Task, trunks: Sequence[Trunk]) -> Iterator[Sequence[Trunk]]:
-    for start in range(0, len(trunks), task.micro_batch):
-        yield trunks[start : start + task.micro_batch]
+    found: StreamLogProbs = task.scorer(pack(task.lm, part), task.way)
+    return found
 
 
 def _on(found: StreamLogProbs, device: torch.device | str) -> StreamLogProbs:

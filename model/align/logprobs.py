@@ -18,7 +18,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from model.align.attention import Backend, attend_packed
@@ -67,6 +67,18 @@ def stream_log_probs(model: DuplexLM, packed: Packed, way: Way) -> StreamLogProb
     empty = log_probs.new_zeros(len(layout.branches) * 2 * len(STREAMS))
     sums, counts = (empty.index_add(0, cells, x).view(shape) for x in (log_probs, torch.ones_like(log_probs)))
     return StreamLogProbs(sums, counts)
+
+
+class Scorer(nn.Module):
+    """`stream_log_probs` of one model, as a module: what is done before and after all of a forward hangs on it."""
+
+    def __init__(self, lm: DuplexLM) -> None:
+        super().__init__()
+        self.lm = lm
+
+    def forward(self, packed: Packed, way: Way) -> StreamLogProbs:
+        sums, counts = stream_log_probs(self.lm, packed, way)
+        return StreamLogProbs(sums.clone(), counts)  # FSDP hooks the result, which must not be a view
 
 
 def count_tokens(model: DuplexLM, packed: Packed, way: Way) -> Tensor:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.align.data import TokenPair, Trunk
-from model.align.logprobs import Way, stream_log_probs
+from model.align.logprobs import Scorer, Way
 from model.align.lora import adapters_off, base_weights
 from model.align.packing import pack
 from model.align.workers import ALONE, Workers
@@ -60,18 +60,19 @@ def weights_digest(lm: DuplexLM) -> str:
 
 
 def reference_for(
-    lm: DuplexLM, trunks: Sequence[Trunk], way: Way, path: Path, made: Made, workers: Workers = ALONE
+    scorer: Scorer, trunks: Sequence[Trunk], way: Way, path: Path, made: Made, workers: Workers = ALONE
 ) -> Reference:
     """What is at `path`, or, where nothing is, what the model says with its adapters off; that is then written."""
-    pairs = [pair for trunk in trunks for pair in trunk.pairs]
+    lm, pairs = scorer.lm, [pair for trunk in trunks for pair in trunk.pairs]
     if path.exists():
         return _load(path, made, pairs, lm.norm.device)
     sums: dict[str, Tensor] = {}
     with torch.no_grad(), adapters_off(lm):
-        for trunk in workers.share(trunks):
-            found = stream_log_probs(lm, pack(lm, [trunk]), way).sums.cpu()
-            digests = (pair.digest for pair in trunk.pairs)
-            sums |= dict(zip(digests, found.view(-1, 2, *found.shape[1:]), strict=True))
+        for part, counts in workers.turns(trunks):
+            found = scorer(pack(lm, part), way).sums.cpu()
+            digests = (pair.digest for trunk in part for pair in trunk.pairs)
+            if counts:
+                sums |= dict(zip(digests, found.view(-1, 2, *found.shape[1:]), strict=True))
     sums = {digest: found for share in workers.gather(sums) for digest, found in share.items()}
     for pair in pairs:
         if not sums[pair.digest].isfinite().all():

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from msgspec.structs import replace
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.align import gradients, metrics
 from model.align.attention import choose
@@ -25,12 +25,13 @@ from model.align.checkpoint import Checkpoints, State, changed_keys
 from model.align.config import AlignConfig
 from model.align.data import Split, Trunk, check_pair, digest_of
 from model.align.journal import Journal
-from model.align.logprobs import Way, count_tokens
+from model.align.logprobs import Scorer, Way, count_tokens
 from model.align.losses import LOSSES
 from model.align.objective import check_counts, pair_losses
 from model.align.optim import optimiser_of, schedule, thaw
 from model.align.packing import pack
 from model.align.reference import Made, reference_for, weights_digest
+from model.align.shards import clip, shard, share_of, whole, whole_model
 from model.align.workers import ALONE, Workers
 from model.lm import DuplexLM
 from protocols.errors import InputError
@@ -45,22 +46,25 @@ class Trainer:
     def __init__(
         self, lm: DuplexLM, config: AlignConfig, data: Split, probe: Probe | None = None, workers: Workers = ALONE
     ) -> None:
+        workers = workers._replace(sharded=config.model.shard)
         self.lm, self.config, self.data, self.probe, self.workers = lm, config, data, probe, workers
         folder, run = Path(config.run.folder), config.run
         lm.checkpointing = config.model.checkpointing
-        backend = choose(config.model.attention, lm.norm.device)
-        self.way = Way(backend, config.text, config.audio, config.model.precision)
         everything = [*data.train, *data.validation]
         if run.patience and not data.validation:
             raise InputError("run.patience needs pairs for validation; raise data.validation_share")
-        self._check(everything)
-        weights = weights_digest(lm)
+        weights, scorer = weights_digest(lm), Scorer(lm)
         thaw(lm, config)
+        if workers.sharded:
+            shard(scorer, config, workers)
+        self._trained = {name: p for name, p in lm.named_parameters() if p.requires_grad}
+        backend = choose(config.model.attention, lm.norm.device)
+        self.way = Way(backend, config.text, config.audio, config.model.precision)
+        self._check(everything)
         made = Made(weights, self.way.precision, self.way.text, self.way.audio)
         path = Path(run.reference) if run.reference else folder / "reference.safetensors"
-        reference = reference_for(lm, everything, self.way, path, made, workers)
-        self.task = gradients.Task(lm, self.way, config.loss, reference, config.optim.micro_batch, workers)
-        self._trained = {name: p for name, p in lm.named_parameters() if p.requires_grad}
+        reference = reference_for(scorer, everything, self.way, path, made, workers)
+        self.task = gradients.Task(scorer, self.way, config.loss, reference, config.optim.micro_batch, workers)
         self._optimiser = optimiser_of(self._trained, config)
         self.checkpoints, self._journal = Checkpoints(folder, run.keep), Journal(folder / "metrics.jsonl")
         self._bias = metrics.LengthBias()
@@ -103,19 +107,20 @@ class Trainer:
             found |= self._evaluate() | self._probe()
             line = self._record(found)  # before the checkpoint: going on from one cuts lines, and cannot make them up
             every, best = self.config.run.save_every, self.state.best_step == self.step
-            if self.workers.leads and (best or self.stopped or (every and self.step % every == 0)):
+            if best or self.stopped or (every and self.step % every == 0):
                 self.save()
             yield line
 
     def save(self) -> Path:
-        """Write a checkpoint of where this is."""
+        """Write a checkpoint of where this is; where it will be, in processes that do not write."""
         tensors = {name: p.detach() for name, p in self._trained.items()}
         for name, p in self._trained.items():
             for moment in ("exp_avg", "exp_avg_sq"):
                 if p in self._optimiser.state:
                     tensors[f"{moment}/{name}"] = self._optimiser.state[p][moment]
         self.state = replace(self.state, lengths=list(self._bias.seen))
-        return self.checkpoints.save(self.state, tensors)
+        tensors = whole(tensors, self.workers)
+        return self.checkpoints.save(self.state, tensors) if self.workers.leads else self.checkpoints.path(self.step)
 
     def resume(self) -> bool:
         """Go on from the newest checkpoint; False where there is none. One of another training is an InputError."""
@@ -131,11 +136,16 @@ class Trainer:
         best = self.state.best_step
         if best is None:
             return self.step
+        self.workers.gather(None)  # the first process may still be writing it
         _, tensors = self.checkpoints.load(best)
         with torch.no_grad():
             for name, p in self._trained.items():
-                p.copy_(tensors[name])
+                p.copy_(share_of(tensors[name], p, self.workers))
         return best
+
+    def whole_model(self) -> DuplexLM:
+        """The model as it is, also where it is dealt out: every process must ask, the first one gets it."""
+        return whole_model(self.lm, self.config, self.workers)
 
     def _load(self, step: int) -> None:
         state, tensors = self.checkpoints.load(step)
@@ -147,9 +157,9 @@ class Trainer:
             raise InputError(f"{path} was made with another {', '.join(changed)}; give another folder")
         with torch.no_grad():
             for name, p in self._trained.items():
-                p.copy_(tensors[name])
+                p.copy_(share_of(tensors[name], p, self.workers))
                 if f"exp_avg/{name}" in tensors:
-                    moments = {m: tensors[f"{m}/{name}"].to(p.device) for m in ("exp_avg", "exp_avg_sq")}
+                    moments = {m: share_of(tensors[f"{m}/{name}"], p, self.workers) for m in ("exp_avg", "exp_avg_sq")}
                     self._optimiser.state[p] = {"step": torch.tensor(float(step)), **moments}
         self.state, self._bias = replace(state, config=mine.config), metrics.LengthBias(state.lengths)
 
@@ -161,7 +171,7 @@ class Trainer:
             outcome = gradients.backward(self.task, trunks)
             if self.step == 0 and self.way.precision == "float32":
                 _check_start(outcome, self.config)
-            norm = nn.utils.clip_grad_norm_(self._trained.values(), self.config.optim.clip_norm)
+            norm = clip(self._trained.values(), self.config.optim.clip_norm, self.workers)
             if not norm.isfinite():
                 names = ", ".join(pair.id for pair in gradients.pairs_of(trunks))
                 raise InputError(f"the gradient is not finite; the step's pairs are {names}")
@@ -199,10 +209,14 @@ class Trainer:
     def _probe(self) -> Metrics:
         every = self.config.run.probe_every
         due = every and (self.step % every == 0 or self.stopped)  # what comes out is always talked with
-        if self.probe is None or not due or not self.workers.leads:
+        if not due:
+            return {}
+        lm = self.whole_model()
+        if self.probe is None or not self.workers.leads:
             return {}
         with torch.no_grad():
-            return {f"probe/{name}": value for name, value in self.probe(self.lm, self.step).items()}
+            found = self.probe(lm.to(self.lm.norm.device), self.step)
+        return {f"probe/{name}": value for name, value in found.items()}
 
     def _record(self, found: Metrics) -> Metrics:
         line = {"step": self.step, **found}

@@ -3,9 +3,10 @@
 A step is what the configuration says, however many processes there are: its trunks are dealt out, each process adds
 the gradient of its own to a mean over all pairs of the step, and the gradients are summed once, before clipping. So
 two processes do half the forwards each, a training may go on with another number of them, and every process takes the
-same step from the same figures. Only the first writes. The weights are whole on each; they are not sharded.
+same step from the same figures. Only the first writes. Weights are whole on each, or dealt out (`model.align.shards`).
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ PATIENCE = timedelta(hours=2)  # the first process may write and probe while the
 class Workers(NamedTuple):
     rank: int = 0
     size: int = 1
+    sharded: bool = False  # each holds a part of every weight, and needs the others for a forward
 
     @property
     def leads(self) -> bool:
@@ -34,6 +36,18 @@ class Workers(NamedTuple):
         """What of these is this process's to do; perhaps nothing."""
         return items[self.rank :: self.size]
 
+    def turns(self, items: Sequence[T], at_a_time: int = 1) -> Iterator[tuple[Sequence[T], bool]]:
+        """This process's share in parts for a forward each, and whether it counts.
+
+        Where weights are sharded everybody does as many forwards as the first: who has less repeats one, for nothing.
+        """
+        mine = self.share(items)
+        for start in range(0, len(mine), at_a_time):
+            yield mine[start : start + at_a_time], True
+        if self.sharded:
+            most, own = (math.ceil(n / at_a_time) for n in (len(items[:: self.size]), len(mine)))
+            yield from [(items[:1], False)] * (most - own)
+
     def gather(self, mine: T) -> list[T]:
         """Everybody's, in order of rank, to everybody. Tensors must lie on the CPU."""
         if self.size == 1:
@@ -43,8 +57,8 @@ class Workers(NamedTuple):
         return found
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the sum of everybody's gradients in the place of each one's."""
-        if self.size > 1:
+        """Put the sum of everybody's gradients in the place of each one's, where a backward pass has not done so."""
+        if self.size > 1 and not self.sharded:
             for parameter in parameters:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
