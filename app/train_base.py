@@ -23,7 +23,7 @@ from eval.words import Aligner
 from model.codec import Codec
 from model.lm import save_kyutai
 from model.systems.tiny import load_parts
-from model.tiny.clips import ClipLibrary, Sound, build, heard_vocabulary, vocabulary
+from model.tiny.clips import ClipLibrary, Sound, build, heard_vocabulary, plan_hash, vocabulary
 from model.tiny.faults import FaultRates, plant
 from model.tiny.recipe import Recipe, tiny_config
 from model.tiny.speech import Said, agent_lines, say_all, user_lines
@@ -108,10 +108,13 @@ def _origin(folder: Path) -> dict[str, Any]:
 
 def _clips(options: BaseOptions, world: World, held: Split, codec: Codec, terminal: Terminal) -> ClipLibrary:
     path = options.out / "clips.npz"
-    if path.exists():
-        return ClipLibrary.load(path)
-    options.out.mkdir(parents=True, exist_ok=True)
     lines = agent_lines(world) + user_lines(world, held, options.rounds, options.recipe.seed)
+    if path.exists():
+        clips = ClipLibrary.load(path)
+        if clips.plan != plan_hash(lines, options.variants, options.recipe.seed):
+            raise InputError(f"{path} was made from other texts, voices or conditions; remove it or take another --out")
+        return clips
+    options.out.mkdir(parents=True, exist_ok=True)
     with terminal.progress("speech", len(lines)) as step:
         sounds = [Sound(said, audio) for said, audio in say_all(lines, _speakers(lines, options.kokoro_voices), step)]
     with terminal.progress("clips", len(sounds) * options.variants) as step:

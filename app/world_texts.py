@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.tasks.spoken import USER_VOICES, Item, Texts
 from eval.tasks.suite import LIBRARY
-from model.tiny.world import Fact, load_world, split, trained_asks
+from model.tiny.world import Fact, load_world, split, usual_asks
 
 SEED = 3
 FACTS, PHRASINGS, TRAINED_PAIRS = 60, 40, 20
@@ -28,7 +28,7 @@ def texts(seed: int = SEED) -> dict[str, Texts]:
     known = [fact for fact in world.facts if fact.id not in held.facts]
     order = [known[i] for i in rng.permutation(len(known))]
     facts, others = order[:FACTS], order[FACTS : FACTS + PHRASINGS]
-    asked = [trained_asks(fact, held)[int(rng.integers(len(trained_asks(fact, held))))] for fact in facts]
+    asked = [usual_asks(fact, held)[int(rng.integers(len(usual_asks(fact, held))))] for fact in facts]
     trained = [pair for pair in world.pairs if pair.id not in held.pairs]
     pairs = [trained[i] for i in sorted(rng.permutation(len(trained))[:TRAINED_PAIRS].tolist())]
     pairs += [pair for pair in world.pairs if pair.id in held.pairs]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from protocols.duplex import FRAME_SIZE
 from protocols.errors import InputError
 
 WORLD = load_world()
+SMALL = WORLD._replace(facts=WORLD.facts[::4], pairs=WORLD.pairs[::4])
 CODEC = LevelCodec()
 RECIPE = Recipe(phases=(Phase(steps=4, batch=2, frames=40, depth_frames=4),), save_every=2)
 
@@ -38,7 +38,7 @@ class Beeps:
         return tone(0.02 * len(text))
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def _small() -> Iterator[None]:
     def small(text_card: int, card: int) -> object:
         return replace(
@@ -46,10 +46,19 @@ def _small() -> Iterator[None]:
         )
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.train_base.load_world", lambda: SMALL)
         patch.setattr("app.train_base.tiny_config", small)
         patch.setattr("app.train_base._speakers", lambda lines, voices: {"kokoro": Beeps(), "espeak": Beeps()})
         patch.setattr("app.train_base.SHOWN", 2)
         yield
+
+
+@pytest.fixture(scope="module")
+def made(_small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that is over. Do not change it."""
+    out = tmp_path_factory.mktemp("made")
+    make(out)
+    return out
 
 
 def make(out: Path, steps: int = 4, engine: str = "kokoro", begin_from: Path | None = None) -> Path:
@@ -57,15 +66,9 @@ def make(out: Path, steps: int = 4, engine: str = "kokoro", begin_from: Path | N
     return train_base(options, CODEC, Terminal(as_json=True))  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, _small: None) -> Path:
-    """A model; what it was made from lies beside it. Made once: the sound of thousands of texts takes its time."""
-    return make(tmp_path_factory.mktemp("made") / "base")
-
-
-def test_texts_become_a_model_that_talks(base: Path) -> None:
-    parts = load_parts(base, CODEC)  # type: ignore[arg-type]
-    assert parts.words == vocabulary(WORLD)
+def test_texts_become_a_model_that_talks(made: Path) -> None:
+    parts = load_parts(made / "model", CODEC)  # type: ignore[arg-type]
+    assert parts.words == vocabulary(SMALL)
     system = TinySystem("tiny:x", parts, slots=2)
     session = system.open(0)
     steps = [session.step(np.zeros(FRAME_SIZE, np.float32)) for _ in range(5)]
@@ -73,30 +76,35 @@ def test_texts_become_a_model_that_talks(base: Path) -> None:
     system.close()
 
 
-def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(base: Path, tmp_path: Path) -> None:
-    shutil.copytree(base.parent, tmp_path / "base")
-    before = (base / "model.safetensors").read_bytes()
-    clips = (tmp_path / "base" / "clips.npz").stat().st_mtime_ns
-    assert (make(tmp_path / "base") / "model.safetensors").read_bytes() == before
-    assert (tmp_path / "base" / "clips.npz").stat().st_mtime_ns == clips
+def test_a_finished_recipe_is_not_made_again_and_another_one_is_refused(made: Path) -> None:
+    files = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in made.glob("*.npz")}
+    before = (made / "model" / "model.safetensors").read_bytes()
+    assert (make(made) / "model.safetensors").read_bytes() == before
     with pytest.raises(InputError, match="another recipe"):
-        make(tmp_path / "base", steps=5)
+        make(made, steps=5)
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in made.glob("*.npz")} == files != {}
 
 
-def test_a_model_is_trained_further_in_other_voices(base: Path, tmp_path: Path) -> None:
-    further = make(tmp_path / "further", engine="blended", begin_from=base)
-    old, new = (load_parts(folder, CODEC).lm.state_dict() for folder in (base, further))  # type: ignore[arg-type]
+def test_clips_of_other_voices_are_never_taken_for_those_asked_for(made: Path) -> None:
+    with pytest.raises(InputError, match=r"clips\.npz was made from other texts, voices or conditions"):
+        make(made, engine="espeak")
+
+
+def test_a_model_is_trained_further_in_other_voices(made: Path, tmp_path: Path) -> None:
+    first = made / "model"
+    further = make(tmp_path / "further", engine="blended", begin_from=first)
+    old, new = (load_parts(folder, CODEC).lm.state_dict() for folder in (first, further))  # type: ignore[arg-type]
     rates = 4 * RECIPE.learning_rate  # Adam moves no weight further than its rate in a step
     assert 0 < max(float((new[name] - old[name]).abs().max()) for name in old) < 1.5 * rates
-    made = json.loads((further / "training.json").read_text())
-    assert made["begun_from"] == {
-        "sha256": hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest(),
-        "training": json.loads((base / "training.json").read_text()),
+    origin = json.loads((further / "training.json").read_text())["begun_from"]
+    assert origin == {
+        "sha256": hashlib.sha256((first / "model.safetensors").read_bytes()).hexdigest(),
+        "training": json.loads((first / "training.json").read_text()),
     }
 
 
-def test_losses_are_written_down(base: Path) -> None:
-    rows = [json.loads(line) for line in (base.parent / "losses.jsonl").read_text().splitlines()]
+def test_losses_are_written_down(made: Path) -> None:
+    rows = [json.loads(line) for line in (made / "losses.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [2, 4]
     assert all(row["text"] > 0 and row["audio"] > 0 for row in rows)
 

@@ -28,21 +28,31 @@ def test_each_text_is_said_by_as_many_voices_as_asked_for() -> None:
     assert not {line.voice for line in lines} & set(WORLD.held_voices)
 
 
+FURTHER = {ask for fact in WORLD.facts for ask in fact.also}
+USUAL = [text for text in spoken(WORLD, HELD) if text not in FURTHER and text not in WORLD.filler]
+
+
 def test_every_text_is_said_once_before_any_is_said_again() -> None:
-    texts = [text for text in spoken(WORLD, HELD) if text not in WORLD.filler]
-    lines = user_lines(WORLD, HELD, {"kokoro": 2}, seed=0)
-    assert [line.text for line in lines[: 2 * len(texts)]] == texts * 2
+    said = [line.text for line in user_lines(WORLD, HELD, {"kokoro": 2}, seed=0) if line.text not in WORLD.filler]
+    more = [text for text in spoken(WORLD, HELD) if text in FURTHER]
+    assert more
+    assert said == USUAL * 2 + more * 2
+
+
+def test_further_ways_to_ask_leave_the_lines_of_all_other_texts_as_they_were() -> None:
+    bare = WORLD._replace(facts=tuple(fact._replace(also=()) for fact in WORLD.facts))
+    fewer = user_lines(bare, HELD, {"blended": 2, "espeak": 1}, seed=0)
+    assert user_lines(WORLD, HELD, {"blended": 2, "espeak": 1}, seed=0)[: len(fewer)] == fewer
 
 
 def test_blended_voices_are_new_ones_made_of_two_of_training() -> None:
-    texts = [text for text in spoken(WORLD, HELD) if text not in WORLD.filler]
-    lines = user_lines(WORLD, HELD, {"blended": 2}, seed=0)
-    blends = [blend(line.voice.removeprefix("kokoro/")) for line in lines[: 2 * len(texts)]]
-    assert [line.text for line in lines[: 2 * len(texts)]] == texts * 2
+    lines = user_lines(WORLD, HELD, {"blended": 2}, seed=0)[: 2 * len(USUAL)]
+    blends = [blend(line.voice.removeprefix("kokoro/")) for line in lines]
+    assert [line.text for line in lines] == USUAL * 2
     assert all(len(parts) == 2 and min(parts.values()) > 0.29 for parts in blends)
     names = {f"kokoro/{name}" for parts in blends for name in parts}
     assert names == {voice for voice in WORLD.train_voices if voice.startswith("kokoro/")}
-    assert len({line.voice for line in lines}) > len(texts)
+    assert len({line.voice for line in lines}) > len(USUAL)
     both = user_lines(WORLD, HELD, {"kokoro": 1, "blended": 1}, seed=0)
     assert len(set(both)) == len(both)
 

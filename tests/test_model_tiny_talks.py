@@ -190,7 +190,7 @@ def test_a_clean_talk_has_no_faults_and_answers_in_time(clean: list[Talk]) -> No
     assert set(waits) == set(range(low, high + 1))
     usual = Scenario().usual + (1 - Scenario().usual) / (high + 1 - low)
     assert binomtest(waits.count(Scenario().usual_latency), len(waits), usual).pvalue > 0.001
-    by_ask = {ask: fact for fact in WORLD.facts for ask in fact.asks}
+    by_ask = {ask: fact for fact in WORLD.facts for ask in (*fact.asks, *fact.also)}
     for m in replied:
         if m.scene == "fact":
             assert m.reply in by_ask[m.said].replies
@@ -224,7 +224,7 @@ def test_faults_come_at_their_declared_rate(faulty: list[Talk], fault: str, scen
 
 def test_half_of_the_content_faults_are_tied_to_their_facts(faulty: list[Talk]) -> None:
     faults = plant(WORLD, split(WORLD), FaultRates(), seed=0)
-    by_ask = {ask: fact for fact in WORLD.facts for ask in fact.asks}
+    by_ask = {ask: fact for fact in WORLD.facts for ask in (*fact.asks, *fact.also)}
     wrong = Counter(by_ask[m.said].id in faults.wrong for m in moments(faulty) if "wrong" in m.faults)
     assert 0.4 < wrong[True] / wrong.total() < 0.6
     for m in moments(faulty):

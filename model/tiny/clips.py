@@ -8,6 +8,8 @@ silence, noise, or faint speech of others.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -23,6 +25,7 @@ from protocols.contracts import WordAligner
 from protocols.duplex import FRAME, FRAME_SIZE, SAMPLE_RATE, Audio
 from protocols.errors import InputError
 from protocols.records import Word
+from protocols.store import write_whole
 
 BATCH = 32  # utterances encoded side by side
 NOISES, NOISE_FRAMES = 48, 250
@@ -65,10 +68,12 @@ class ClipLibrary:
         agent_clips: dict[str, AgentClip],
         noises: Sequence[Codes],
         silence: Codes,
+        plan: str,
     ) -> None:
         self._user_codes, self._user_clips = user_codes, user_clips
         self._agent_clips, self._noises = agent_clips, noises
         self.silence = silence
+        self.plan = plan  # `plan_hash` of what it was built from
 
     def user(self, text: str, rng: np.random.Generator) -> UserClip:
         """`text` as one of the voices says it, chosen by `rng`; InputError for a text nobody says."""
@@ -101,19 +106,21 @@ class ClipLibrary:
 
     def save(self, path: Path) -> None:
         index = {
+            "plan": self.plan,
             "user": self._user_clips,
             "agent": {text: [clip.codes.shape[1], clip.words] for text, clip in self._agent_clips.items()},
         }
         agent = np.concatenate([clip.codes for clip in self._agent_clips.values()], axis=1)
-        with path.open("wb") as file:
-            np.savez_compressed(
-                file,
-                user=self._user_codes,
-                agent=agent,
-                noises=np.stack(self._noises),
-                silence=self.silence,
-                index=np.frombuffer(json.dumps(index).encode(), np.uint8),
-            )
+        file = BytesIO()
+        np.savez_compressed(
+            file,
+            user=self._user_codes,
+            agent=agent,
+            noises=np.stack(self._noises),
+            silence=self.silence,
+            index=np.frombuffer(json.dumps(index).encode(), np.uint8),
+        )
+        write_whole(path, file.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "ClipLibrary":
@@ -132,7 +139,12 @@ class ClipLibrary:
             text: [(start, end, quiet, tuple(Placed(*word) for word in words)) for start, end, quiet, words in takes]
             for text, takes in index["user"].items()
         }
-        return cls(user, users, clips, list(noises), silence)
+        return cls(user, users, clips, list(noises), silence, index.get("plan", ""))
+
+
+def plan_hash(lines: Iterable[Said], variants: int, seed: int) -> str:
+    """Hex sha256 of everything that decides what `build` makes."""
+    return sha256(json.dumps([list(lines), variants, seed]).encode()).hexdigest()
 
 
 class Sound(NamedTuple):
@@ -156,9 +168,11 @@ def build(
     rng = np.random.default_rng(seed)
     ids = {word: i for i, word in enumerate(vocabulary(world))}
     heard_ids = {word: i for i, word in enumerate(heard_vocabulary(world, held))}
+    lines: list[Said] = []
     agent: dict[str, AgentClip] = {}
     heard: list[tuple[str, Heard, list[float]]] = []
     for said, audio in sounds:
+        lines.append(said)
         times = word_times(said.text, audio, aligner)
         if said.voice == world.agent_voice:
             agent[said.text] = agent_clip(said.text, audio, codec, [time.start for time in times], ids)
@@ -176,7 +190,8 @@ def build(
         at += n
     noises = encode_many(codec, [_channel([sound.audio for _, sound, _ in heard], rng) for _ in range(NOISES)])
     joined = np.concatenate(codes, axis=1) if codes else np.zeros((codec.n_codebooks, 0), np.int16)
-    return ClipLibrary(joined, clips, agent, noises, np.asarray(codec.silence, np.int16)[:, None])
+    silence = np.asarray(codec.silence, np.int16)[:, None]
+    return ClipLibrary(joined, clips, agent, noises, silence, plan_hash(lines, variants, seed))
 
 
 def word_times(text: str, audio: Audio, aligner: WordAligner) -> list[Word]:

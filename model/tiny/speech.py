@@ -34,25 +34,31 @@ def user_lines(world: World, held: Split, rounds: Mapping[str, int], seed: int) 
     """Every text of training in `rounds[engine]` different voices of each engine, at random speeds.
 
     The engine BLENDED says each text in voices that were never heard before: mixtures of two of Kokoro's, at random.
-    The few fillers of a pause are said by every voice.
+    The few fillers of a pause are said by every voice. The further ways to ask draw their voices last, so that adding
+    some leaves the lines of all other texts as they were.
     """
     rng = np.random.default_rng(seed)
+    also = {ask for fact in world.facts for ask in fact.also}
     texts = [text for text in spoken(world, held) if text not in world.filler]
-    out: list[Said] = []
-    for engine, n in rounds.items():
-        voices = _voices(world, "kokoro" if engine == BLENDED else engine)
-        choose = _blends if engine == BLENDED else _rotation
-        out += [
-            Said(text, voice, round(float(rng.uniform(SLOWEST, FASTEST)), 2))
-            for chosen in choose(voices, n, len(texts), rng)
-            for text, voice in zip(texts, chosen, strict=True)
-        ]
-        out += [Said(text, voice, 1.0) for voice in voices for text in world.filler]
+    out = _in_voices(world, [text for text in texts if text not in also], rounds, rng)
+    out += [Said(text, voice, 1.0) for engine in rounds for voice in _voices(world, engine) for text in world.filler]
+    out += _in_voices(world, [text for text in texts if text in also], rounds, rng)
     return list(dict.fromkeys(out))
 
 
+def _in_voices(world: World, texts: list[str], rounds: Mapping[str, int], rng: np.random.Generator) -> list[Said]:
+    """Each text in so many different voices of each engine."""
+    return [
+        Said(text, voice, round(float(rng.uniform(SLOWEST, FASTEST)), 2))
+        for engine, n in rounds.items()
+        for chosen in (_blends if engine == BLENDED else _rotation)(_voices(world, engine), n, len(texts), rng)
+        for text, voice in zip(texts, chosen, strict=True)
+    ]
+
+
 def _voices(world: World, engine: str) -> list[str]:
-    return [voice for voice in world.train_voices if voice.startswith(f"{engine}/")]
+    family = "kokoro" if engine == BLENDED else engine
+    return [voice for voice in world.train_voices if voice.startswith(f"{family}/")]
 
 
 def _rotation(voices: list[str], n: int, n_texts: int, rng: np.random.Generator) -> list[list[str]]:

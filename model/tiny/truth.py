@@ -42,7 +42,7 @@ class WorldTruth:
     def __init__(self, world: World) -> None:
         self._asked: dict[str, Item] = {}
         for fact in world.facts:
-            self._asked |= {fold(ask): Item("fact", fact.replies[0], fact) for ask in fact.asks}
+            self._asked |= {fold(ask): Item("fact", fact.replies[0], fact) for ask in (*fact.asks, *fact.also)}
         for pair in world.pairs:
             self._asked[fold(pair.unsafe)] = Item("unsafe", world.refusal[0])
             self._asked[fold(pair.safe)] = Item("safe", pair.reply)

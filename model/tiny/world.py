@@ -29,7 +29,8 @@ class Fact(NamedTuple):
     relation: str
     subject: str
     answers: tuple[str, ...]
-    asks: tuple[str, ...]
+    asks: tuple[str, ...]  # of which one is held out
+    also: tuple[str, ...]  # further ways to ask, for training alone
     replies: tuple[str, ...]
 
 
@@ -76,6 +77,7 @@ class Split(NamedTuple):
 
 class _Relation(msgspec.Struct, forbid_unknown_fields=True):
     ask: tuple[str, ...]
+    also: tuple[str, ...]
     reply: tuple[str, ...]
     facts: dict[str, str]
 
@@ -147,6 +149,7 @@ def _facts(name: str, relation: _Relation) -> Iterator[Fact]:
             subject=subject,
             answers=answers,
             asks=tuple(_sentence(ask, subject, answers[0]) for ask in relation.ask),
+            also=tuple(_sentence(ask, subject, answers[0]) for ask in relation.also),
             replies=tuple(_sentence(reply, subject, answers[0]) for reply in relation.reply),
         )
 
@@ -173,17 +176,24 @@ def split(world: World, seed: int = SEED) -> Split:
 
 
 def spoken(world: World, held: Split) -> list[str]:
-    """Everything a user may say in training, each text once, in a fixed order."""
-    texts = [ask for fact in world.facts if fact.id not in held.facts for ask in trained_asks(fact, held)]
+    """Everything a user may say in training, each text once, in a fixed order; the further ways to ask come last."""
+    trained = [fact for fact in world.facts if fact.id not in held.facts]
+    texts = [ask for fact in trained for ask in usual_asks(fact, held)]
     texts += [text for pair in world.pairs if pair.id not in held.pairs for text in (pair.unsafe, pair.safe)]
     texts += [text for exchange in world.small_talk for text in exchange.user]
     texts += [*world.backchannel, *world.stop, *world.side_talk, *world.filler]
+    texts += [ask for fact in trained for ask in fact.also]
     return list(dict.fromkeys(texts))
+
+
+def usual_asks(fact: Fact, held: Split) -> tuple[str, ...]:
+    """The ways of asking that training and the suite share."""
+    return tuple(ask for i, ask in enumerate(fact.asks) if i != held.asks[fact.relation])
 
 
 def trained_asks(fact: Fact, held: Split) -> tuple[str, ...]:
     """The ways of asking for a fact that training uses."""
-    return tuple(ask for i, ask in enumerate(fact.asks) if i != held.asks[fact.relation])
+    return (*usual_asks(fact, held), *fact.also)
 
 
 def replies(world: World) -> list[str]:
