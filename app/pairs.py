@@ -18,7 +18,7 @@ from app.pairs_parts import Judging, Staffed, staff
 from app.pairs_people import read_people
 from app.show import Terminal
 from eval.activity import SileroActivity
-from eval.pairs.build import Workshop, build
+from eval.pairs.build import SHARD, SLOW_SHARD, Workshop, build
 from eval.pairs.card import write_card
 from eval.pairs.choices import build_choices, build_preferred, read_choices
 from eval.pairs.dataset import Dataset, finish
@@ -59,9 +59,10 @@ def build_pairs(options: BuildOptions, talks: int, terminal: Terminal) -> Datase
     """Build (or finish) a dataset of so many talks, and write its card."""
     if options.judging.judge == "llm" and options.workers > 1:
         raise InputError("a language model is asked by one process: drop --workers, and set --judge-concurrency")
+    shard = SHARD if (options.user_voice, options.asr) == (KEPT, "none") else SLOW_SHARD
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of worker processes: they are the parallelism
     with terminal.progress("talks", talks) as step:
-        parts = build(partial(workshop, options), options.out, options.workers, progress=step)
+        parts = build(partial(workshop, options), options.out, options.workers, shard=shard, progress=step)
     finish(options.out, parts)
     return carded(Dataset(options.out))
 

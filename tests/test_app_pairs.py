@@ -18,12 +18,14 @@ from analysis.pairs.page import Block, Lane, Page, PagePair, render, ticks
 from app.pairs_show import page_pair
 from builders import SPOKEN, spoken, tone
 from commands import duologue
+from eval.pairs.build import SLOW_SHARD, read_plan
 from eval.pairs.choices import Choice, build_choices
 from eval.pairs.chosen import Parts
 from eval.pairs.dataset import Dataset
 from eval.pairs.making import pairs_of
 from eval.pairs.settings import PairSettings
 from eval.pairs.synthetic import LAYOUT, SyntheticTalks, SyntheticTruth, Topic
+from eval.speak import espeak_available
 from model.tiny.truth import WorldTruth
 from model.tiny.world import load_world
 from protocols.store import Run
@@ -250,6 +252,25 @@ def test_each_bad_recording_is_counted_with_its_reason_and_the_build_goes_on(tmp
     made = Dataset(tmp_path / "d")
     assert all(e.detail for e in made.exclusions())
     assert made.verify() == []
+
+
+@pytest.mark.skipif(not espeak_available(), reason="espeak-ng is not installed")
+def test_users_are_said_anew_in_small_shards_so_that_a_kill_loses_little(tmp_path: Path) -> None:
+    folder = tmp_path / "talks"
+    folder.mkdir()
+    question, speech = spoken("q01.flac")
+    both = np.zeros((2, len(question) + 6 * 24_000), np.float32)
+    both[1, : len(question)] = question
+    both[0, -4 * 24_000 : -2 * 24_000] = tone(2)
+    late = len(question) / 24_000 + 2
+    aligned = [["thames", [late, late + 2], "SPEAKER_MAIN"], ["which", [*speech], "SPEAKER_USER"]]
+    soundfile.write(folder / "a.wav", both.T, 24_000)
+    (folder / "a.json").write_text(json.dumps({"alignments": aligned}))
+    options = ("--out", tmp_path / "d", "--user-voice", "espeak", "--json")
+    assert json.loads(duologue("pairs", "build", folder, *options).stdout)["pairs"] == 1
+    assert read_plan(tmp_path / "d").shard == SLOW_SHARD
+    (sound,) = (tmp_path / "d" / "sounds").iterdir()
+    assert not np.array_equal(soundfile.read(sound)[0][:, 1], both[1])
 
 
 def test_recordings_beside_each_other_can_be_shown(tmp_path: Path) -> None:

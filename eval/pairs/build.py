@@ -39,6 +39,7 @@ from protocols.errors import InputError, StoreError
 from protocols.store import sha256_of, write_whole
 
 SHARD = 256  # talks
+SLOW_SHARD = 16  # the same where every talk takes seconds: what a kill loses stays small
 PLAN_CUT = "plan.part"  # what a build leaves that is killed before it has a plan
 
 
