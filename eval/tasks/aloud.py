@@ -59,7 +59,7 @@ def ask_aloud(texts: Sequence[Text], speaker: Speaker, folder: Path, watch: Watc
                 length = len(read_channel(file)) / SAMPLE_RATE
             except DuologueError as error:
                 raise InputError(f"{text.id!r} cannot be spoken: {error}") from error
-            turn = Event("turn", MARGIN_SECONDS, length - MARGIN_SECONDS, f"made:{cached.source}", text.text)
+            turn = Event("turn", MARGIN_SECONDS, length - MARGIN_SECONDS, "made", text.text)
             found.append(Aloud(Cue(path=str(file.relative_to(folder)), at=0.0), length, turn, voice))
             step(done)
     return found
