@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from analysis.clmm import Design, Fit, Parameters, fit, unpack
@@ -208,15 +208,21 @@ def _degrees(model: _Model, error: float, at: Parameters) -> float:
     if model.design.z.shape[1] < 2:
         return model.df
     own = min(float(np.square(at.factor[1]).sum()) / (model.df + 1), error**2)
-    rest = max(len(model.design.y) - len(model.design.starts) - model.design.x.shape[1], 1)
-    return float(error**4 / (own**2 / model.df + (error**2 - own) ** 2 / rest))
+    return float(error**4 / (own**2 / model.df + (error**2 - own) ** 2 / _rest(model)))
+
+
+def _rest(model: _Model) -> int:
+    """Degrees of freedom within raters: one per rating, less one per rater and per effect."""
+    left: int = len(model.design.y) - len(model.design.starts) - model.design.x.shape[1]
+    return max(left, 1)
 
 
 def _interaction(model: _Model, at: Parameters, covariance: Floats) -> Test | None:
-    """Wald's test that the arm's effect is the same at every duration."""
+    """Wald's test that the arm's effect is the same at every duration; durations vary within raters."""
     d = len(model.contrasts) - 1
     if d < 1:
         return None
     end = model.design.cuts + model.design.x.shape[1]
     beta, block = at.beta[-d:], covariance[end - d : end, end - d : end]
-    return Test(float(chi2.sf(beta @ np.linalg.solve(block, beta), d)), f"Wald chi-squared, {d} df")
+    rest = _rest(model)
+    return Test(float(fisher.sf(beta @ np.linalg.solve(block, beta) / d, d, rest)), f"Wald's F, {d} and {rest} df")
