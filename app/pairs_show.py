@@ -8,7 +8,8 @@ import numpy as np
 from analysis.pairs.page import Block, Lane, Page, PagePair, write_page
 from eval.pairs.dataset import Dataset
 from eval.pairs.rows import PairRow, TalkRow
-from protocols.audio import read_sound, resample
+from eval.pairs.sides import both_sides
+from protocols.audio import read_channel
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.encoding import encoded
 from protocols.errors import InputError
@@ -78,7 +79,7 @@ def _sound(dataset: Dataset, talk: TalkRow, pair: PairRow, start: float, end: fl
     if talk.sound is None or (chosen and pair.chosen_words and not pair.chosen_sound):
         return None
     try:
-        both = _channels(dataset.path / talk.sound)  # its own path, where it is a whole one
+        both = both_sides(dataset.path / talk.sound)  # its own path, where it is a whole one
         n = round((end - start) * SAMPLE_RATE)
         out = np.zeros((2, n), np.float32)
         _put(out[0], both[0], start, start, pair.diverges_at, start)
@@ -86,20 +87,11 @@ def _sound(dataset: Dataset, talk: TalkRow, pair: PairRow, start: float, end: fl
         _put(out[1], both[1], start, start, min(until, end), start)
         for cut in pair.chosen_sound if chosen else pair.rejected_sound:
             own = cut.path.startswith("sounds/")
-            source = _channels(dataset.path / cut.path)[0] if own else both[0]
+            source = read_channel(dataset.path / cut.path, 0) if own else both[0]
             _put(out[0], source, cut.at, cut.start, cut.end, start)
     except InputError:
         return None
     return "data:audio/ogg;base64," + base64.b64encode(encoded(out.T, SAMPLE_RATE, "OGG")).decode()
-
-
-def _channels(path: Path) -> list[Audio]:
-    """A file's channels at 24 kHz; of ID.agent.wav also ID.user.wav beside it."""
-    sound = read_sound(path)
-    sides = [resample(channel, sound.sample_rate, SAMPLE_RATE) for channel in sound.samples]
-    if len(sides) == 1 and path.stem.endswith(".agent"):
-        sides += _channels(path.with_name(f"{path.stem.removesuffix('.agent')}.user{path.suffix}"))
-    return sides
 
 
 def _put(out: Audio, source: Audio, at: float, start: float, end: float, origin: float) -> None:

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from eval.metrics.base import Heard
 from eval.pairs.checks import swapped_sound
 from eval.pairs.events import words_as_speech
 from eval.pairs.runs import with_events
 from eval.pairs.settings import PairSettings
+from eval.pairs.sides import both_sides, is_one_side, other_side
 from eval.pairs.source import Name
 from eval.pairs.talks import Exclusion, RawTalk
-from protocols.audio import read_sound, resample, sample_hashes
+from protocols.audio import sample_hashes
 from protocols.contracts import ActivityDetector, Transcriber
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.errors import InputError
@@ -30,7 +30,6 @@ from protocols.store import sha256_of
 
 SOUNDS = {".wav", ".flac", ".ogg", ".opus"}
 MAIN = "SPEAKER_MAIN"
-SIDES = ".agent", ".user"  # of files beside each other
 
 
 class _Aligned(msgspec.Struct):
@@ -53,31 +52,21 @@ class FolderTalks:
 
     def names(self) -> Iterator[Name]:
         for path in sorted(self.folder.iterdir()):
-            if path.suffix.lower() in SOUNDS and not (path.stem.endswith(".user") and self._other(path).exists()):
+            if path.suffix.lower() in SOUNDS and not (path.stem.endswith(".user") and other_side(path).exists()):
                 name = path.stem.removesuffix(".agent").removesuffix(".user")
                 yield Name(f"{self.folder.resolve().name}/{name}", path.name, self._sha256(path))
 
     def _sha256(self, path: Path) -> str | None:
-        files = [path, self._other(path)] if path.stem.endswith(SIDES) else [path]
+        files = [path, other_side(path)] if is_one_side(path) else [path]
         try:
             return hashlib.sha256(b"".join(sample_hashes(p) for p in files if p.exists())).hexdigest()
         except InputError:
             return None  # `read` says what is wrong with it
 
-    def _other(self, path: Path) -> Path:
-        """The other side's file of a file that holds one side."""
-        agent, user = SIDES
-        name, new = (
-            (path.stem.removesuffix(agent), user)
-            if path.stem.endswith(agent)
-            else (path.stem.removesuffix(user), agent)
-        )
-        return path.with_name(f"{name}{new}{path.suffix}")
-
     def read(self, name: Name) -> RawTalk | Exclusion:
         path = self.folder / name.key
         try:
-            audio = self._audio(path)
+            audio = both_sides(path)
             agent, user = self._words(self._aligned(path))
         except InputError as error:
             reason = "missing_side" if "side" in str(error) else "unreadable"
@@ -104,22 +93,6 @@ class FolderTalks:
 
     def _aligned(self, path: Path) -> Path:
         return path.with_name(path.stem.removesuffix(".agent") + ".json")
-
-    def _audio(self, path: Path) -> Audio:
-        """Both sides at 24 kHz, [2, n]; the shorter of two files is filled with silence."""
-        sound = read_sound(path)
-        if path.stem.endswith(SIDES):
-            other = self._other(path)
-            if not other.exists():
-                raise InputError(f"{path.name} has no other side beside it ({other.name})")
-            sounds = [sound, read_sound(other)]
-            sides = [resample(s.samples[0], s.sample_rate, SAMPLE_RATE) for s in sounds]
-        elif sound.samples.shape[0] != 2:
-            raise InputError(f"{path.name} has {sound.samples.shape[0]} channel(s): one side is missing")
-        else:
-            sides = [resample(channel, sound.sample_rate, SAMPLE_RATE) for channel in sound.samples]
-        n = max(len(side) for side in sides)
-        return np.stack([np.pad(side, (0, n - len(side))) for side in sides])
 
     def _words(self, path: Path) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
         if not path.exists():

@@ -7,7 +7,7 @@ and so is all sound of the user's that nobody wrote down: a talk with such a str
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,11 +15,11 @@ import numpy as np
 
 from eval.metrics.base import Heard
 from eval.pairs.events import words_as_speech
-from eval.pairs.source import Name, Source
+from eval.pairs.sides import both_sides
+from eval.pairs.source import Altered, Name, Source
 from eval.pairs.spoken import WordAligner
 from eval.pairs.talks import WORDS_AT, Exclusion, RawTalk, user_text
 from eval.warp import warped
-from protocols.audio import read_sound, resample
 from protocols.contracts import Speaker
 from protocols.duplex import SAMPLE_RATE, Audio
 from protocols.encoding import encoded, to_pcm16
@@ -35,27 +35,21 @@ SPEEDS = 0.5, 2.0  # that a speaker can be asked for
 Encode = Callable[[Audio], Tokens]  # the user's sound, [n] at 24 kHz, as codes [K, frames of the recording]
 
 
-class Revoiced:
+class Revoiced(Altered):
     """A source whose users have another voice."""
 
     def __init__(
         self, source: Source, speaker: Speaker, aligner: WordAligner, layout: GridLayout, encode: Encode | None
     ) -> None:
-        self._source, self._speaker, self._aligner = source, speaker, aligner
+        super().__init__(source, f"user:{speaker.source}")
+        self._speaker, self._aligner = speaker, aligner
         self._layout, self._encode = layout, encode
-        self.source = f"{source.source}+user:{speaker.source}"
 
-    def names(self) -> Iterator[Name]:
-        return self._source.names()
-
-    def read(self, name: Name) -> RawTalk | Exclusion:
-        raw = self._source.read(name)
-        if isinstance(raw, Exclusion):
-            return raw
+    def alter(self, name: Name, raw: RawTalk) -> RawTalk | Exclusion:
         if raw.sound is None:
             return Exclusion(name.id, "no_recording", "there is no sound of the agent to keep")
         try:
-            agent, user = sides_of(Path(raw.sound))
+            agent, user = both_sides(Path(raw.sound))
             words = raw.user_words or self._dated(raw, user)
             if (silent := unspoken(raw, words)) is not None:
                 return Exclusion(name.id, "no_words", f"what the user says at {silent:.2f} s was not written down")
@@ -104,18 +98,6 @@ class Revoiced:
         out[self._layout.user] = np.array(self._layout.user_silence, np.int16)[:, None]
         out[self._layout.user, : codes.shape[1]] = codes[:, : tokens.shape[1]]
         return out
-
-
-def sides_of(path: Path) -> tuple[Audio, Audio]:
-    """Agent and user of a recording, [n] each at 24 kHz; of ID.agent.wav also ID.user.wav beside it."""
-    sound = read_sound(path)
-    sides = [resample(channel, sound.sample_rate, SAMPLE_RATE) for channel in sound.samples]
-    if len(sides) == 1 and path.stem.endswith(".agent"):
-        other = read_sound(path.with_name(f"{path.stem.removesuffix('.agent')}.user{path.suffix}"))
-        sides.append(resample(other.samples[0], other.sample_rate, SAMPLE_RATE))
-    n = max(len(side) for side in sides)
-    agent, user = (np.pad(side, (0, n - len(side))) for side in sides)
-    return agent, user
 
 
 def unspoken(raw: RawTalk, words: Sequence[Word]) -> float | None:

@@ -1,6 +1,7 @@
 """Where raw talks come from, as a build sees it: names first, then one talk at a time."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -30,21 +31,33 @@ class Source(Protocol):
         ...
 
 
-class MarkedTalks:
-    """A source whose talks carry what people marked in them, by the talk's id or what stands after its first slash."""
+class Altered(ABC):
+    """A source whose talks are another's, each altered; what the other cannot give stays left out."""
 
-    def __init__(self, source: Source, marks: Mapping[str, tuple[Mark, ...]]) -> None:
-        self._source, self._marks = source, marks
-        digest = hashlib.sha256(repr(sorted(marks.items())).encode()).hexdigest()[:8]
-        self.source = f"{source.source}+marks:{digest}"
+    def __init__(self, source: Source, how: str) -> None:
+        self._source = source
+        self.source = f"{source.source}+{how}"
 
     def names(self) -> Iterator[Name]:
         return self._source.names()
 
     def read(self, name: Name) -> RawTalk | Exclusion:
         raw = self._source.read(name)
-        if isinstance(raw, Exclusion):
-            return raw
+        return raw if isinstance(raw, Exclusion) else self.alter(name, raw)
+
+    @abstractmethod
+    def alter(self, name: Name, raw: RawTalk) -> RawTalk | Exclusion:
+        """The talk as this source gives it."""
+
+
+class MarkedTalks(Altered):
+    """A source whose talks carry what people marked in them, by the talk's id or what stands after its first slash."""
+
+    def __init__(self, source: Source, marks: Mapping[str, tuple[Mark, ...]]) -> None:
+        super().__init__(source, f"marks:{hashlib.sha256(repr(sorted(marks.items())).encode()).hexdigest()[:8]}")
+        self._marks = marks
+
+    def alter(self, name: Name, raw: RawTalk) -> RawTalk:
         short = raw.id.partition("/")[2]
         return raw._replace(marks=(*raw.marks, *self._marks.get(raw.id, ()), *self._marks.get(short, ())))
 
