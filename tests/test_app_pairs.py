@@ -25,7 +25,6 @@ from eval.pairs.dataset import Dataset
 from eval.pairs.making import pairs_of
 from eval.pairs.settings import PairSettings
 from eval.pairs.synthetic import LAYOUT, SyntheticTalks, SyntheticTruth, Topic
-from eval.speak import espeak_available
 from model.tiny.truth import WorldTruth
 from model.tiny.world import load_world
 from protocols.store import Run
@@ -254,7 +253,7 @@ def test_each_bad_recording_is_counted_with_its_reason_and_the_build_goes_on(tmp
     assert made.verify() == []
 
 
-@pytest.mark.skipif(not espeak_available(), reason="espeak-ng is not installed")
+@pytest.mark.needs("espeak")
 def test_users_are_said_anew_in_small_shards_so_that_a_kill_loses_little(tmp_path: Path) -> None:
     folder = tmp_path / "talks"
     folder.mkdir()

@@ -129,18 +129,10 @@ def test_a_sweep_that_cannot_be_made_is_one_clear_line(args: list[str], says: st
         (["--speaker", "espeek"], "did you mean 'espeak'"),
         (["--pauses", "0.5,x"], "not a list of seconds"),
         (["--recordings", "/nowhere"], "no folder of questions at /nowhere"),
-        (["--texts", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
+        pytest.param(["--texts", "/nowhere.yaml"], "cannot read /nowhere.yaml", marks=pytest.mark.needs("espeak")),
         (["--texts", "a", "--recordings", "b"], "not both"),
     ],
 )
 def test_stimuli_that_cannot_be_made_are_one_clear_line(args: list[str], says: str, tmp_path: Path) -> None:
-    if "--texts" in args and "--recordings" not in args and not _espeak():
-        pytest.skip("espeak-ng is missing; get it with: apt-get install espeak-ng")
     assert says in duologue("stimuli", tmp_path / "set", *args, code=2).stderr
     assert list(tmp_path.iterdir()) == []
-
-
-def _espeak() -> bool:
-    from eval.speak import espeak_available
-
-    return espeak_available()

@@ -21,7 +21,7 @@ from eval.pairs.revoice import Revoiced, breaths, said_at
 from eval.pairs.settings import PairSettings
 from eval.pairs.source import Name
 from eval.pairs.talks import Exclusion, RawTalk
-from eval.speak import EspeakSpeaker, espeak_available
+from eval.speak import EspeakSpeaker
 from eval.warp import warped
 from eval.words import Aligner
 from protocols.duplex import SAMPLE_RATE
@@ -34,7 +34,6 @@ REPLY, REPLY_SPEECH = spoken("q01.reply.flac")
 TEXT = "Which river runs through the middle of London"
 TOLERANCE = 0.12  # seconds a word's beginning may lie off, the aligner's own error included
 SETTINGS = PairSettings()
-ESPEAK = pytest.mark.skipif(not espeak_available(), reason="espeak-ng is not installed")
 
 
 class Beeps:
@@ -92,7 +91,7 @@ def test_words_over_each_other_are_said_one_after_the_other() -> None:
     assert [(w.start, w.end) for w in run] == [(1.0, 1.5), (1.5, pytest.approx(1.56)), (pytest.approx(1.56), 2.0)]
 
 
-@ESPEAK
+@pytest.mark.needs("espeak")
 def test_a_real_voice_says_a_question_word_by_word_when_it_was_asked() -> None:
     """Found again by forced alignment, every word begins within the tolerance of where it began."""
     aligner = Aligner()
