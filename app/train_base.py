@@ -23,7 +23,10 @@ from eval.words import Aligner
 from model.codec import Codec
 from model.lm import save_kyutai
 from model.systems.tiny import load_parts
+from model.tiny import disguise
 from model.tiny.clips import ClipLibrary, Sound, build, heard_vocabulary, plan_hash, vocabulary
+from model.tiny.codec import TinyCodec
+from model.tiny.disguise import Disguised
 from model.tiny.faults import FaultRates, plant
 from model.tiny.recipe import Recipe, tiny_config
 from model.tiny.speech import Said, agent_lines, say_all, user_lines
@@ -63,7 +66,8 @@ def train_base(options: BaseOptions, codec: Codec, terminal: Terminal) -> Path:
     elif options.begin_from:
         trainer.begin_from(load_parts(options.begin_from, codec).lm)
     faults = plant(world, held, options.faults, options.recipe.seed)
-    _train(trainer, options, terminal, trainer.run(world, held, faults, clips, options.out))
+    heard = Disguised(clips, codec.quantiser) if isinstance(codec, TinyCodec) else clips
+    _train(trainer, options, terminal, trainer.run(world, held, faults, heard, options.out))
     trainer.save(options.out)
     return _export(trainer, world, options)
 
@@ -76,6 +80,14 @@ def chosen_device(wanted: str | None) -> str:
     return wanted or ("cuda" if gpu else "cpu")
 
 
+def chosen_precision(wanted: str | None, device: str) -> str:
+    """What products are computed in: as wanted, else bfloat16 where that is the faster one."""
+    fast = (
+        torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu.get_capabilities().get("avx512_bf16", False)
+    )
+    return wanted or ("bfloat16" if fast else "float32")
+
+
 def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
     """Write the model as `tiny:FOLDER` reads it, in half precision, and how it was made."""
     folder = options.out / "model"
@@ -86,6 +98,12 @@ def _export(trainer: Trainer, world: World, options: BaseOptions) -> Path:
         "faults": options.faults._asdict(),
         "voices_per_text": dict(options.rounds),
         "conditions_per_voice": options.variants,
+        "disguised": {
+            "share": disguise.SHARE,
+            "warp": disguise.WARP,
+            "colour": disguise.COLOUR,
+            "pitch": disguise.PITCH,
+        },
         "device": options.device,
         "begun_from": options.begin_from and _origin(options.begin_from),
         "clips_sha256": sha256_of(options.out / "clips.npz"),

@@ -212,6 +212,23 @@ def test_sessions_longer_than_the_context_see_the_same_sliding_window() -> None:
     assert late[: SMALL.context].max() < NOTHING < 1e-3 < late[-1].max()  # and the window does matter
 
 
+@pytest.mark.parametrize("frames", [10, 6 * SMALL.context])
+def test_half_precision_trains_towards_the_same(frames: int) -> None:
+    lm, codes = DuplexLM(SMALL), noise(SMALL, slice(None), 2, frames)
+
+    def descend(half: bool) -> tuple[Tensor, list[Tensor]]:
+        lm.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            hidden = lm.hidden(lm.delayed(codes)[:, :, :-1])
+        hidden[..., :3].float().square().mean().backward()
+        return hidden.detach().float(), [p.grad.clone() for p in lm.layers.parameters() if p.grad is not None]
+
+    (whole, slopes), (half, rounded) = descend(False), descend(True)
+    assert 0 < (half - whole).norm() < 0.02 * whole.norm()
+    for slope, other in zip(slopes, rounded, strict=True):
+        assert (slope - other).norm() < 0.05 * slope.norm()
+
+
 def test_many_frames_in_many_places_of_the_ring() -> None:
     config = replace(SMALL, context=100)
     lm, users = wide(config), [user_codes(config, n, seed=n) for n in (150, 70, 10)]

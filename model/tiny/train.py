@@ -9,7 +9,7 @@ not at all: who has only continued recordings cannot begin one.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -161,8 +161,21 @@ def _audio_loss(model: DuplexLM, hidden: Tensor, target: Tensor, chosen: Tensor)
     return cross_entropy(logits[known], wanted[known])
 
 
+def _optimisers(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the temporal transformer, AdamW for embeddings, heads and everything else."""
+    matrices = {name: p for name, p in parameters.items() if name.startswith("layers.") and p.dim() == 2}
+    others = [p for name, p in parameters.items() if name not in matrices]
+    decay = recipe.weight_decay
+    return [
+        torch.optim.Muon(
+            list(matrices.values()), lr=recipe.matrix_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=decay, fused=True),
+    ]
+
+
 class Trainer:
-    """A model, its ear for `n_heard` words, their optimiser and how far they are; all of it on `device`."""
+    """A model, its ear for `n_heard` words, their optimisers and how far they are; all of it on `device`."""
 
     def __init__(self, config: LMConfig, recipe: Recipe, n_heard: int, device: str = "cpu") -> None:
         self.recipe = recipe
@@ -170,13 +183,7 @@ class Trainer:
         self.step = 0
         self._ear = Ear(self.model, n_heard)
         self._parameters = {**dict(self.model.named_parameters()), "ear": self._ear.weight}
-        self._optimiser = torch.optim.AdamW(
-            self._parameters.values(),
-            lr=recipe.learning_rate,
-            betas=(0.9, 0.95),
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self._optimisers = _optimisers(self._parameters, recipe)
 
     def begin_from(self, model: DuplexLM) -> None:
         """Start with another model's weights instead of random ones; InputError if it is of another shape."""
@@ -193,29 +200,35 @@ class Trainer:
         while self.step < (recipe.steps if until is None else min(until, recipe.steps)):
             batch = make_batch(world, held, faults, clips, recipe, card, self.step)
             rng = np.random.default_rng([recipe.seed, self.step, 2])
-            batch = batch.on(self.model.norm.device)
-            loss, losses = losses_of(self.model, self._ear, batch, recipe.phase(self.step), rng)
+            device = self.model.norm.device
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
+                loss, losses = losses_of(self.model, self._ear, batch.on(device), recipe.phase(self.step), rng)
             if not math.isfinite(loss.item()):
                 raise InputError(f"the loss is not a number in step {self.step}; lower the learning rate")
-            for group in self._optimiser.param_groups:
-                group["lr"] = recipe.learning_rate * schedule(self.step, recipe)
-            self._optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(self._parameters.values(), recipe.clip_norm)
-            self._optimiser.step()
+            self._descend(loss)
             self.step += 1
             if self.step % recipe.save_every == 0:
                 self.save(folder)
             yield losses
 
+    def _descend(self, loss: Tensor) -> None:
+        """One step of every optimiser."""
+        for optimiser in self._optimisers:
+            optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), self.recipe.clip_norm)
+        for optimiser in self._optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = optimiser.defaults["lr"] * schedule(self.step, self.recipe)
+            optimiser.step()
+
     def save(self, folder: Path) -> None:
         """Write everything that is needed to go on."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"model.{name}": p.detach() for name, p in self._parameters.items()}
+        states = {p: state for optimiser in self._optimisers for p, state in optimiser.state.items()}
         for name, p in self._parameters.items():
-            for moment in ("exp_avg", "exp_avg_sq"):
-                if p in self._optimiser.state:
-                    tensors[f"{moment}.{name}"] = self._optimiser.state[p][moment]
+            tensors |= {f"{moment}.{name}": value for moment, value in states.get(p, {}).items()}
         about = {"step": str(self.step), "recipe": msgspec.json.encode(asdict(self.recipe)).decode()}
         temporary = folder / "training.safetensors.part"
         save_file({name: t.contiguous() for name, t in tensors.items()}, temporary, about)
@@ -237,9 +250,12 @@ class Trainer:
         step = int(about["step"])
         with torch.no_grad():
             for name, p in self._parameters.items():
-                p.copy_(tensors[f"model.{name}"])
-                if f"exp_avg.{name}" in tensors:
-                    moments = {m: tensors[f"{m}.{name}"].to(p.device, copy=True) for m in ("exp_avg", "exp_avg_sq")}
-                    self._optimiser.state[p] = {"step": torch.tensor(float(step), device=p.device), **moments}
+                p.copy_(tensors.pop(f"model.{name}"))
+            for optimiser in self._optimisers:
+                held = {p for group in optimiser.param_groups for p in group["params"]}
+                for key, value in tensors.items():
+                    moment, _, name = key.partition(".")
+                    if (p := self._parameters[name]) in held:
+                        optimiser.state[p][moment] = value.to(p.device, copy=True)
         self.step = step
         return True
