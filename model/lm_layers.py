@@ -168,11 +168,9 @@ class Block(nn.Module):
         w = Weights(self.norm_attention, self.norm_feed, *maps)
         if not (lean and torch.is_grad_enabled()):
             return transform(x, w, attend)
-        x, feed = _mix(x, w, attend), (self.norm_feed, *self.gate_up.parameters(), *self.down.parameters())
-        trained = [p for p in feed if p.requires_grad]
-        return torch.cat(
-            [computed_again(partial(_feed, w=w), rows, trained) for rows in torch.split(x, LEAN_ROWS, -2)], -2
-        )
+        x, trained = _mix(x, w, attend), [p for p in (self.norm_feed, *self.gate_up.parameters()) if p.requires_grad]
+        fed = [computed_again(partial(_gated, w=w), rows, trained, w.down) for rows in torch.split(x, LEAN_ROWS, -2)]
+        return x + torch.cat(fed, -2)
 
     def at(self, codebook: int) -> Weights:
         """The share of one codebook, in a block of StepLinears."""
@@ -182,7 +180,8 @@ class Block(nn.Module):
 
 def transform(x: Tensor, w: Weights, attend: Map) -> Tensor:
     """What a block does to x [..., dim], or to its last rows where only those were attended for."""
-    return _feed(_mix(x, w, attend), w)
+    x = _mix(x, w, attend)
+    return x + w.down(_gated(x, w))
 
 
 def _mix(x: Tensor, w: Weights, attend: Map) -> Tensor:
@@ -191,9 +190,10 @@ def _mix(x: Tensor, w: Weights, attend: Map) -> Tensor:
     return x[..., -seen.shape[-2] :, :] + w.out(seen)
 
 
-def _feed(x: Tensor, w: Weights) -> Tensor:
+def _gated(x: Tensor, w: Weights) -> Tensor:
+    """The feed-forward part up to its last map."""
     gate, up = w.gate_up(rms_norm(x, w.norm_feed)).chunk(2, -1)
-    return x + w.down(functional.silu(gate) * up)
+    return functional.silu(gate) * up
 
 
 def through(blocks: nn.ModuleList, x: Tensor, attend: Attend, checkpointing: bool, lean: bool = False) -> Tensor:
