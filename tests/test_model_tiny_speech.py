@@ -2,14 +2,16 @@
 
 from collections import Counter
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 
 from builders import tone
 from eval.speak import CachedSpeaker, blend
-from model.tiny.speech import agent_lines, say_all, user_lines
+from model.tiny.speech import Said, agent_lines, say_all, user_lines
 from model.tiny.world import load_world, replies, split, spoken
+from protocols.duplex import Audio
 from protocols.errors import InputError
 
 WORLD = load_world()
@@ -97,6 +99,37 @@ def test_nothing_is_said_twice(tmp_path: Path) -> None:
     assert cached.source == "counting/1"
 
 
-def test_a_missing_engine_is_named() -> None:
-    with pytest.raises(InputError, match="'kokoro'"):
-        next(say_all(agent_lines(WORLD), {}))
+def test_a_missing_engine_is_named_before_anything_is_said() -> None:
+    speaker = Counting()
+    lines = [Said("yes", "espeak/a", 1.0), *agent_lines(WORLD)]
+    with pytest.raises(InputError, match="no speaker for kokoro"):
+        next(say_all(lines, {"espeak": speaker}))
+    assert speaker.calls == 0
+
+
+def test_lines_are_said_side_by_side_and_come_in_their_order() -> None:
+    together = Barrier(3)
+
+    class Waiting(Counting):
+        def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
+            together.wait(30)
+            return super().say(text, voice, speed)
+
+    lines, done = [Said("a" * n, "waiting/a", 1.0) for n in range(1, 7)], list[int]()
+    said = list(say_all(lines, {"waiting": Waiting()}, done.append, at_once=3))
+    assert [line for line, _ in said] == lines
+    alone = [sound for _, sound in say_all(lines, {"waiting": Counting()})]
+    assert all(np.array_equal(sound, other) for (_, sound), other in zip(said, alone, strict=True))
+    assert done == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_cannot_be_said_ends_it_without_the_rest() -> None:
+    class Failing(Counting):
+        def say(self, text: str, voice: str | None = None, speed: float = 1.0) -> Audio:
+            super().say(text, voice, speed)
+            raise InputError("hoarse")
+
+    speaker = Failing()
+    with pytest.raises(InputError, match="hoarse"):
+        list(say_all([Said(f"{n}", "failing/a", 1.0) for n in range(500)], {"failing": speaker}, at_once=2))
+    assert speaker.calls < 500
