@@ -94,7 +94,7 @@ def test_a_model_is_trained_further_in_other_voices(made: Path, tmp_path: Path) 
     first = made / "model"
     further = make(tmp_path / "further", engine="blended", begin_from=first)
     old, new = (load_parts(folder, CODEC).lm.state_dict() for folder in (first, further))  # type: ignore[arg-type]
-    rates = 4 * RECIPE.learning_rate  # Adam moves no weight further than its rate in a step
+    rates = 4 * RECIPE.embedding_rate  # Adam moves no weight further than its rate in a step
     assert 0 < max(float((new[name] - old[name]).abs().max()) for name in old) < 1.5 * rates
     origin = json.loads((further / "training.json").read_text())["begun_from"]
     assert origin == {

@@ -57,9 +57,9 @@ class Phase:
 # Requests and their look-alikes differ in a word or two, so more of them come; and how a question begins says little.
 TALKS = WHOLE._replace(scenes=(0.5, 0.3, 0.1, 0.05, 0.05), spliced=0.5)
 PHASES = (
-    Phase(4_500, batch=16, frames=72, scenario=DENSE, faulty=False, padding_weight=0.05, word_weight=1, first_weight=1,
+    Phase(4_000, batch=16, frames=72, scenario=DENSE, faulty=False, padding_weight=0.05, word_weight=1, first_weight=1,
           depth_frames=4, agent_noise=0.02),
-    Phase(10_500, batch=9, scenario=TALKS, readings=1, missing_books=0.1),
+    Phase(8_000, batch=9, scenario=TALKS, readings=1, missing_books=0.1),
 )  # fmt: skip
 # Of a model that knows its world and shall hear more voices: whole talks alone, as dense ones would unlearn its timing.
 CONTINUED = (replace(PHASES[1], steps=1_500),)
@@ -70,8 +70,9 @@ class Recipe:
     """How to train."""
 
     phases: tuple[Phase, ...] = PHASES
-    learning_rate: float = 6e-3  # of AdamW: embeddings, heads, norms
-    matrix_rate: float = 3e-3  # of Muon: the matrices of the temporal transformer
+    learning_rate: float = 2e-3  # of AdamW: heads, norms, the depth transformer
+    embedding_rate: float = 6e-3  # of AdamW: embeddings, of whose rows a step moves few
+    matrix_rate: float = 2e-3  # of Muon: the matrices of the temporal transformer
     bfloat16: bool = False  # products in half precision; weights and sums stay whole
     warm_up: int = 200
     weight_decay: float = 0.05
@@ -81,8 +82,8 @@ class Recipe:
 
     @classmethod
     def continued(cls, seed: int) -> "Recipe":
-        """How to train a model further on other voices: gentler, and a tenth as long."""
-        return cls(CONTINUED, learning_rate=2e-3, matrix_rate=1e-3, seed=seed)
+        """How to train a model further on other voices: gentler, and an eighth as long."""
+        return cls(CONTINUED, learning_rate=1e-3, embedding_rate=2e-3, matrix_rate=1e-3, seed=seed)
 
     @property
     def steps(self) -> int:

@@ -162,15 +162,18 @@ def _audio_loss(model: DuplexLM, hidden: Tensor, target: Tensor, chosen: Tensor)
 
 
 def _optimisers(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the temporal transformer, AdamW for embeddings, heads and everything else."""
-    matrices = {name: p for name, p in parameters.items() if name.startswith("layers.") and p.dim() == 2}
-    others = [p for name, p in parameters.items() if name not in matrices]
+    """Muon for the matrices of the temporal transformer, AdamW for its embeddings and, gentler, for everything else."""
+    matrices = [p for name, p in parameters.items() if name.startswith("layers.") and p.dim() == 2]
+    embeddings = [parameters[name] for name in ("text_embedding", "audio_embedding")]
+    taken = {*matrices, *embeddings}
+    others = [p for p in parameters.values() if p not in taken]
     decay = recipe.weight_decay
     return [
-        torch.optim.Muon(
-            list(matrices.values()), lr=recipe.matrix_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+        torch.optim.Muon(matrices, recipe.matrix_rate, decay, adjust_lr_fn="match_rms_adamw"),
+        *(
+            torch.optim.AdamW(some, rate, betas=(0.9, 0.95), weight_decay=decay, fused=True)
+            for some, rate in ((embeddings, recipe.embedding_rate), (others, recipe.learning_rate))
         ),
-        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=decay, fused=True),
     ]
 
 
