@@ -20,6 +20,7 @@ from protocols.errors import InputError
 
 USUAL = (Fork(1000, 88), Fork(1000, 88))  # frames: 80 s of talk and two replies of 7 s
 GIGA = 1e9
+SHARDS = (2, 4, 8)  # processes
 
 
 class Row(NamedTuple):
@@ -30,11 +31,10 @@ class Row(NamedTuple):
     def cells(self) -> list[str]:
         size = self.size
         kept = "" if size.checkpoint_bytes is None else f"{size.checkpoint_bytes / GIGA:,.2f}"
-        total = size.weight_bytes + size.training_bytes + (size.checkpoint_bytes or 0)
         return [
             self.adapter, f"{size.parameters / 1e6:,.1f}", f"{size.trained / 1e6:,.1f}",
-            f"{size.weight_bytes / GIGA:,.2f}", f"{size.training_bytes / GIGA:,.2f}", kept, f"{total / GIGA:,.2f}",
-            f"{size.operations / 1e12:,.3g}", f"{self.reference_operations / 1e12:,.3g}",
+            f"{size.weight_bytes / GIGA:,.2f}", f"{size.training_bytes / GIGA:,.2f}", kept,
+            f"{size.bytes_of_each(1) / GIGA:,.2f}", f"{size.operations / 1e12:,.3g}", f"{self.reference_operations / 1e12:,.3g}",
         ]  # fmt: skip
 
 
@@ -61,6 +61,9 @@ def dry_run(config: AlignConfig, terminal: Terminal) -> None:
         f"{config.model.precision}, a text loss; optimiser: gradients and moments; activations only where they are "
         "checkpointed; the reference's work is done once. Nothing was loaded or written."
     )
+    for row in rows:
+        each = ", ".join(f"{row.size.bytes_of_each(n) / GIGA:,.1f} of {n}" for n in SHARDS)
+        terminal.say(f"{row.adapter} dealt out (model.shard), GB of each process: {each}")
     pair = {"context": context, "replies": reply}
     terminal.result({"pair": pair, **{row.adapter: row.size._asdict() for row in rows}})
 

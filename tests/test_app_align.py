@@ -141,6 +141,11 @@ def test_a_dry_run_loads_and_writes_nothing(tmp_path: Path, places: list[str]) -
     assert found["pair"] == {"context": 1000, "replies": [88, 88]}
     assert found["full"]["parameters"] == pytest.approx(7.688e9, rel=1e-3)
     assert found["LoRA, rank 128"]["trained"] < 0.05 * found["full"]["trained"]
+    full = found["full"]
+    whole = full["weight_bytes"] + full["training_bytes"]
+    each = (whole / 8 + full["checkpoint_bytes"]) / 1e9
+    told = duologue("align", "--preset", "paper", "--dry-run", "--set", "data.pairs=nowhere").stdout
+    assert f"{each:.1f} of 8" in told
     (tmp_path / "base" / "model.safetensors").unlink()
     small = printed(duologue("align", "--preset", "tiny", *places, "--dry-run", "--json"))
     assert small["pair"] == {"context": 10, "replies": [4, 5]}

@@ -30,6 +30,10 @@ class Size(NamedTuple):
     checkpoint_bytes: int | None  # kept for the backward pass; None without checkpointing
     operations: float  # of one step over these replies
 
+    def bytes_of_each(self, processes: int) -> float:
+        """What each process holds of weights, gradients and moments dealt out, and activations of its own."""
+        return (self.weight_bytes + self.training_bytes) / processes + (self.checkpoint_bytes or 0)
+
 
 def size_of(lm_config: LMConfig, config: AlignConfig, replies: Sequence[Fork]) -> Size:
     """Of a step whose replies hang on one trunk, its reference's share not counted."""
