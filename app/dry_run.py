@@ -34,7 +34,8 @@ class Row(NamedTuple):
         return [
             self.adapter, f"{size.parameters / 1e6:,.1f}", f"{size.trained / 1e6:,.1f}",
             f"{size.weight_bytes / GIGA:,.2f}", f"{size.training_bytes / GIGA:,.2f}", kept,
-            f"{size.bytes_of_each(1) / GIGA:,.2f}", f"{size.operations / 1e12:,.3g}", f"{self.reference_operations / 1e12:,.3g}",
+            f"{size.bytes_of_each(1) / GIGA:,.2f}",
+            f"{size.operations / 1e12:,.3g}", f"{self.reference_operations / 1e12:,.3g}",
         ]  # fmt: skip
 
 
