@@ -1,6 +1,7 @@
 """The one command, `duologue`. Subcommands only read options and print; what they do lives in the modules they call,
 which are imported when a command runs, so that `--help` is quick."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,7 @@ def version(as_json: bool) -> None:
 
 def main() -> None:
     """Entry point: every error of ours ends in one line and its own exit code."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read by numpy; small products wait for a second thread
     try:
         cli(standalone_mode=False)
     except DuologueError as error:

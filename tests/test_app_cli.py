@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -238,6 +239,20 @@ def test_a_disk_that_fills_up_leaves_a_readable_run_that_can_go_on(tmp_path: Pat
     duologue(*args)
     assert [t.sample for t in Run(tmp_path / "r").read(Conversation)] == ["a", "b"]
     assert Run(tmp_path / "r").verify() == []
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 1), ("2", 2)])
+def test_numpy_computes_on_one_thread_unless_told_otherwise(given: str | None, used: int) -> None:
+    """On a busy machine a second thread of OpenBLAS made talks six times as slow."""
+    code = (
+        "import sys, click, app.cli as a, threadpoolctl as t\n"
+        "def show():\n import numpy\n print([p['num_threads'] for p in t.threadpool_info()])\n"
+        "a.cli.add_command(click.Command('show', callback=show)); sys.argv = ['duologue', 'show']; a.main()"
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    env = inherited | ({} if given is None else {"OPENBLAS_NUM_THREADS": given})
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[{min(used, os.cpu_count() or 1)}]"
 
 
 @pytest.mark.parametrize(
