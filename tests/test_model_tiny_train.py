@@ -1,11 +1,13 @@
 """Training the embedded model: the same from a seed, the same after a stop, and it learns."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from model.lm import NO_INPUT, DuplexLM, LMConfig
@@ -284,3 +286,23 @@ def test_half_precision_learns_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose([x.text for x in rounded], [x.text for x in losses], rtol=0.1)
     assert {p.dtype for p in half.model.parameters()} == {torch.float32}
     assert trained(tmp_path / "c", [20], replace(RECIPE, bfloat16=True))[1] == rounded
+
+
+def test_only_the_temporal_transformer_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits in half precision grew until words were forgotten."""
+    lm, seen = Trainer(SMALL, RECIPE, N_HEARD).model, dict[str, torch.dtype]()
+
+    def spied(name: str, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def spy(x: Tensor) -> Tensor:
+            out = run(x)
+            seen[name] = out.dtype
+            return out
+
+        return spy
+
+    parts = {"qkv": lm.get_submodule("layers.0.qkv"), "text": lm.text_head, "audio": lm.depth.heads}
+    for name, part in parts.items():
+        monkeypatch.setattr(part, "forward", spied(name, part.forward))
+    batch = make_batch(WORLD, HELD, FAULTS, Toy(), RECIPE, CARD, 0)
+    losses_of(lm, Ear(lm, N_HEARD), batch, PHASE, np.random.default_rng(0), bfloat16=True)
+    assert seen == {"qkv": torch.bfloat16, "text": torch.float32, "audio": torch.float32}

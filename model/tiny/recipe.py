@@ -73,7 +73,7 @@ class Recipe:
     learning_rate: float = 2e-3  # of AdamW: heads, norms, the depth transformer
     embedding_rate: float = 6e-3  # of AdamW: embeddings, of whose rows a step moves few
     matrix_rate: float = 2e-3  # of Muon: the matrices of the temporal transformer
-    bfloat16: bool = False  # products in half precision; weights and sums stay whole
+    bfloat16: bool = False  # products of the temporal transformer; weights, sums and heads stay float32
     warm_up: int = 200
     weight_decay: float = 0.05
     clip_norm: float = 1.0

@@ -96,10 +96,17 @@ class Ear:
         self._heard = output
 
 
-def losses_of(model: DuplexLM, ear: Ear, batch: Batch, phase: Phase, rng: np.random.Generator) -> tuple[Tensor, Losses]:
-    """The loss to descend, and its parts."""
+def losses_of(
+    model: DuplexLM, ear: Ear, batch: Batch, phase: Phase, rng: np.random.Generator, bfloat16: bool = False
+) -> tuple[Tensor, Losses]:
+    """The loss to descend, and its parts.
+
+    bfloat16: products of the temporal transformer. Those of the heads stay float32: rounded logits have gradients that
+    let them grow, and the larger they are the coarser they get.
+    """
     delayed = model.delayed(batch.codes)
-    hidden = model.hidden(delayed[:, :, :-1])  # [B, T, dim]
+    with torch.autocast(batch.codes.device.type, torch.bfloat16, enabled=bfloat16):
+        hidden = model.hidden(delayed[:, :, :-1])  # float32 [B, T, dim]
     target = model.delayed(batch.targets)[:, : 1 + model.config.dep_q, 1:]  # [B, 9, T], each stream late
     words = target[: batch.talks, TEXT]
     logits = model.text_head(hidden[: batch.talks])
@@ -203,9 +210,8 @@ class Trainer:
         while self.step < (recipe.steps if until is None else min(until, recipe.steps)):
             batch = make_batch(world, held, faults, clips, recipe, card, self.step)
             rng = np.random.default_rng([recipe.seed, self.step, 2])
-            device = self.model.norm.device
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bfloat16):
-                loss, losses = losses_of(self.model, self._ear, batch.on(device), recipe.phase(self.step), rng)
+            batch, phase = batch.on(self.model.norm.device), recipe.phase(self.step)
+            loss, losses = losses_of(self.model, self._ear, batch, phase, rng, recipe.bfloat16)
             if not math.isfinite(loss.item()):
                 raise InputError(f"the loss is not a number in step {self.step}; lower the learning rate")
             self._descend(loss)
