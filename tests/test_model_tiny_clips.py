@@ -13,6 +13,7 @@ from model.tiny.clips import (
     WARP,
     ClipLibrary,
     Sound,
+    agent_clip,
     as_heard,
     build,
     encode_many,
@@ -131,6 +132,13 @@ def test_words_lie_in_the_frames_they_start_in() -> None:
     words = vocabulary(WORLD)
     assert [words[p.word] for p in clip.words] == ["paris", "is", "the", "capital", "of", "france"]
     assert [p.frame for p in clip.words] == [0, 1, 2, 3, 5, 6]  # 0, 0.1, 0.2 ... s in frames of 0.08 s
+
+
+def test_no_reply_is_heard_before_its_first_word_is_decided() -> None:
+    """Alignment often finds a first word a frame after its sound; the model then spoke first and thought second."""
+    ids = {word: i for i, word in enumerate(vocabulary(WORLD))}
+    clip = agent_clip("Paris, I believe.", tone(1.0), CODEC, [0.17, 0.33, 0.5], ids)
+    assert [p.frame for p in clip.words] == [0, 4, 6]
 
 
 def test_a_users_words_lie_in_the_frames_they_end_in() -> None:

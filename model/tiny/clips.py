@@ -27,6 +27,7 @@ from protocols.errors import InputError
 from protocols.records import Word
 from protocols.store import write_whole
 
+MADE = 2  # of what `build` makes of the same lines; raise it when that changes
 BATCH = 32  # utterances encoded side by side
 NOISES, NOISE_FRAMES = 48, 250
 SILENT_NOISES = 0.4  # share of user channels that are digital silence
@@ -144,7 +145,7 @@ class ClipLibrary:
 
 def plan_hash(lines: Iterable[Said], variants: int, seed: int) -> str:
     """Hex sha256 of everything that decides what `build` makes."""
-    return sha256(json.dumps([list(lines), variants, seed]).encode()).hexdigest()
+    return sha256(json.dumps([MADE, list(lines), variants, seed]).encode()).hexdigest()
 
 
 class Sound(NamedTuple):
@@ -208,9 +209,13 @@ def word_times(text: str, audio: Audio, aligner: WordAligner) -> list[Word]:
 
 
 def agent_clip(text: str, audio: Audio, codec: Codec, starts: Sequence[float], ids: dict[str, int]) -> AgentClip:
-    """A reply with its words in the frames they start in."""
+    """A reply with its words in the frames they start in.
+
+    The first stands where the sound begins, wherever alignment puts it: a model that hears itself before it has decided
+    on a word says whatever the sound happens to begin.
+    """
     (codes,) = encode_many(codec, [audio])
-    frames = [min(int(start / FRAME), codes.shape[1] - 1) for start in starts]
+    frames = [0, *(min(int(start / FRAME), codes.shape[1] - 1) for start in starts[1:])]
     return AgentClip(codes, tuple(Placed(f, ids[plain(w)]) for f, w in zip(frames, text.split(), strict=True)))
 
 
