@@ -202,7 +202,23 @@ def test_a_clean_agent_never_speaks_in_the_users_turn(clean: list[Talk]) -> None
     for talk in clean:
         for m in talk.moments:
             if m.scene in ("fact", "unsafe", "safe", "small_talk"):
-                assert (talk.codes[AGENT][0, m.start : min(m.end, FRAMES)] == SILENT).all(), m
+                into_greeting = talk.moments[0].scene == "greeting" and m is talk.moments[1]
+                quiet = m.start + Scenario().stop[1] if into_greeting else m.start
+                assert (talk.codes[AGENT][0, quiet : min(m.end, FRAMES)] == SILENT).all(), m
+
+
+def test_half_of_the_greeted_users_ask_before_the_greeting_is_over_and_are_answered(clean: list[Talk]) -> None:
+    greeted = [talk for talk in clean if talk.moments[0].scene == "greeting"]
+    hurried = 0
+    for talk in greeted:
+        greeting, asked = talk.moments[:2]
+        assert greeting.reply is not None
+        if asked.start < greeting.start + 4 * len(greeting.reply.split()):
+            hurried += 1
+            assert asked.scene == "fact"
+            assert asked.reply_start is not None
+            assert talk.codes[AGENT][0, asked.start] == VOICE
+    assert binomtest(hurried, len(greeted), Scenario().hurried).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ class Scenario(NamedTuple):
     interrupted: float = 0.2  # of answers
     backchannelled: float = 0.15  # of answers
     greeted: float = 0.2  # of talks, the agent speaks first
+    hurried: float = 0.5  # of greeted users, do not hear the greeting out
+    begins: Frames = (2, 16)  # of silence before the first of all
 
 
 WHOLE = Scenario()
@@ -50,6 +52,7 @@ DENSE = Scenario(
     interrupted=0,
     backchannelled=0,
     greeted=0,
+    begins=(2, 9),
 )
 
 
@@ -115,7 +118,7 @@ class Writer:
         self._held_asks = {fact.asks[held.asks[fact.relation]].lower() for fact in world.facts}
         self._grid = Grid(n_frames, clips.silence, clips.noise(n_frames, rng))
         self._moments: list[Moment] = []
-        self._now = int(rng.integers(2, 10))
+        self._now = self._between(scenario.begins)
 
     def write(self) -> Talk:
         scenes: dict[str, Callable[[], None]] = {
@@ -123,18 +126,25 @@ class Writer:
             "side_talk": self._side_talk, "silence": self._silence,
         }  # fmt: skip
         if self._rng.random() < self._how.greeted:
-            text = self._one(self._world.greeting)
-            start, self._now = (
-                self._now,
-                self._grid.agent(self._now, self._clips.agent(text)) + self._between(self._how.gap),
-            )
-            self._moments.append(Moment("greeting", "", start, start, text, start))
+            self._greeting()
         while self._now < self._grid.n_frames - 20:
             scenes[str(self._rng.choice(SCENES, p=self._how.scenes))]()
             self._now += self._between(self._how.gap)
         return Talk(self._grid.codes, self._grid.heard, tuple(self._moments))
 
     # --- scenes ---
+
+    def _greeting(self) -> None:
+        """The agent begins; a user in a hurry asks into it, and it stops to listen."""
+        text, start = self._one(self._world.greeting), self._now
+        over = self._grid.agent(start, self._clips.agent(text))
+        self._moments.append(Moment("greeting", "", start, start, text, start))
+        if self._rng.random() < self._how.hurried:
+            self._now = start + self._between((2, over - start - 1))
+            self._grid.hush(self._now + self._between(self._how.stop), self._grid.n_frames)
+            self._fact()
+            over = self._now
+        self._now = over + self._between(self._how.gap)
 
     def _fact(self) -> None:
         fact = self._facts[int(self._rng.integers(len(self._facts)))]
