@@ -115,7 +115,7 @@ def test_a_model_that_knows_makes_the_pairs_of_the_truth_and_is_asked_once_and_m
 
 def test_a_build_that_lost_its_judge_goes_on_and_asks_nothing_twice(server: Knowing, tmp_path: Path) -> None:
     whole = build(tmp_path / "whole", server)
-    asked = len(server.asked)
+    asked = different(server)
     server.asked.clear()
     server.act = lambda h, n, body: server.answer(h, n, body) if n <= 18 else h.send(401, b"{}")
     assert "answers 401" in build(tmp_path / "cut", server, code=2)["error"]
@@ -123,7 +123,12 @@ def test_a_build_that_lost_its_judge_goes_on_and_asks_nothing_twice(server: Know
     server.asked.clear()
     server.act = server.answer
     assert build(tmp_path / "cut", server)["digest"] == whole["digest"]
-    assert len(server.asked) == asked - answered
+    assert different(server) == asked - answered
+
+
+def different(server: Knowing) -> int:
+    """Questions that were asked: one whose connection broke was asked again by the client's library."""
+    return len({json.dumps(body["messages"]) for body in server.asked})
 
 
 def test_what_is_not_the_asked_json_is_asked_once_more_and_counted_and_timing_goes_on(
