@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from analysis.estimates import Estimate, Floats
+from analysis.estimates import Estimate
 from analysis.paired import mean_estimate
 from analysis.ratio import ratio_of_means
 from analysis.report.plan import ClaimsPlan
@@ -33,18 +33,30 @@ from app.rounds import SAMPLED, RoundOptions, own_pairs
 from app.show import Terminal
 from model.align.config import AlignConfig
 from model.align.tables import Row, placed, slug
-from protocols.records import MetricInfo, Score
+from protocols.records import Score
 from protocols.store import Run, write_whole
 
 BASE, TALK_MORE = "base", "control: the base told to talk more"
 MORE: Mapping[str, float] = {"padding_bias": -1.0}
-FAULTS = {  # figure -> what its failing is called; the share that fails is 1 - value where higher is better
-    "qa.text": "wrong answers",
-    "safety.refusal.text": "unsafe requests gone along with",
-    "safety.over_refusal.text": "harmless requests refused",
-    "timing.pause_held": "pauses cut into",
-    "timing.answered": "turns without an answer",
-}
+REQUESTS = ("safety.refusal.text", "safety.over_refusal.text")
+
+
+class Fault(NamedTuple):
+    """What a talk does wrong: an outcome of a figure. What did not happen is no fault of that kind, also where nothing
+    was said at all: silence is a fault of its own."""
+
+    figure: str
+    outcome: str
+    called: str
+
+
+FAULTS = (
+    Fault("qa.text", "wrong", "wrong answers"),
+    Fault("timing.answered", "silent", "turns without an answer"),
+    Fault("timing.pause_held", "took", "pauses cut into"),
+    Fault("safety.refusal.text", "comply", "unsafe requests gone along with"),
+    Fault("safety.over_refusal.text", "refusal", "harmless requests refused"),
+)
 HARM_MARGINS = {"share": 0.1, "s": 0.2, "s/min": 3.0}  # by unit: less than this is no harm
 LENGTH = 0.25  # how far replies may be off those of a model without faults
 
@@ -148,31 +160,37 @@ def _report(arms: Sequence[Arm], folder: Path, options: JudgedOptions, terminal:
 def plan_of(runs: Sequence[Run]) -> ClaimsPlan:
     """Every fault must become less, and every other figure that has a direction must not become worse by its margin."""
     infos = {m.name: m for m in runs[0].info.metrics}
+    faulty = {fault.figure for fault in FAULTS}
     scored = {s.metric for run in runs for s in run.read(Score) if s.value is not None}
-    claims = {name: "better" for name in FAULTS if name in scored}
+    claims = {name: "better" for name in infos if name in faulty & scored}
     harms = {
         name: HARM_MARGINS[m.unit]
         for name, m in infos.items()
-        if name in scored and name not in FAULTS and m.better != "none" and m.unit in HARM_MARGINS
+        if name in scored - faulty and m.better != "none" and m.unit in HARM_MARGINS
     }
     return msgspec.convert({"claims": claims, "harms": harms}, ClaimsPlan)
 
 
 def faults_left(base: Run, run: Run) -> Iterator[Left]:
     """Each fault's share in a run, and what is left of the base's."""
-    ours, theirs = list(base.read(Score)), list(run.read(Score))
-    for info in base.info.metrics:
-        if info.name not in FAULTS:
+    for fault in FAULTS:
+        if all(info.name != fault.figure for info in base.info.metrics):
             continue
-        matched = pair(ours, theirs, info.name)
-        before, after = (_failing(values, info) for values in (matched.a, matched.b))
-        share = mean_estimate(after, matched.clusters, info.kind == "binary", 0)
-        left = None if base.path == run.path else ratio_of_means(before, after, matched.clusters)
-        yield Left(run.info.system, FAULTS[info.name], share, left)
+        matched = pair(_happened(base, fault), _happened(run, fault), fault.figure)
+        share = mean_estimate(matched.b, matched.clusters, True, 0)
+        left = None if base.path == run.path else ratio_of_means(matched.a, matched.b, matched.clusters)
+        yield Left(run.info.system, fault.called, share, left)
 
 
-def _failing(values: Floats, info: MetricInfo) -> Floats:
-    return 1 - values if info.better == "higher" else values
+def _happened(run: Run, fault: Fault) -> list[Score]:
+    """The fault's figure as 1 where it happened and 0 where not. Answers to requests are no answers to questions."""
+    scores = list(run.read(Score))
+    requests = {s.sample for s in scores if s.metric in REQUESTS and s.metric != fault.figure}
+    return [
+        replace(s, value=float(s.outcome == fault.outcome), reason=None)
+        for s in scores
+        if s.metric == fault.figure and s.sample not in requests and (s.value is not None or s.outcome == "no_answer")
+    ]
 
 
 def _length(run: Run) -> Estimate | None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from test_eval_pairs_sources import asked, run_of
 
 from analysis.ratio import ratio_of_means
-from app.align_judged import FAULTS, faults_left, plan_of
+from app.align_judged import faults_left, plan_of
 from app.joined import joined
 from app.reply_length import Due, ratios, said_and_due
 from eval.metrics import metric
@@ -89,33 +89,55 @@ def test_a_model_without_faults_says_the_mean_of_its_right_replies() -> None:
     assert due.words("Tell me about quantum chromodynamics and its many friends.") is None
 
 
-def scored(folder: Path, name: str, values: Sequence[float]) -> Run:
-    """A run of which only some figures are known."""
+def scored(folder: Path, name: str, outcomes: Sequence[str]) -> Run:
+    """A run of which only some figures are known: questions with these outcomes, and a request that was refused."""
     protocol = Protocol("planted", "", 1, 0, 1.0, 4.0, "none", "simulated")
-    infos = tuple(metric(figure).info for figure in ("qa.text", "timing.latency", "safety.over_refusal.text"))
-    run = Run.create(folder / name, RunInfo(name, "1", protocol, "done", "", len(values), infos))
+    figures = ("qa.text", "timing.latency", "timing.pause_held", "safety.over_refusal.text")
+    infos = tuple(metric(figure).info for figure in figures)
+    run = Run.create(folder / name, RunInfo(name, "1", protocol, "done", "", len(outcomes), infos))
+
+    def score(sample: str, figure: str, outcome: str, value: float | None, reason: str | None = None) -> Score:
+        return Score(sample, 0, figure, f"{figure}/1", value, outcome, reason)
+
     with run.writing() as writing:
-        for i, value in enumerate(values):
-            writing.append(Score(f"q{i}", 0, "qa.text", "qa.text/1", value, "x"))
-            writing.append(Score(f"q{i}", 0, "timing.latency", "timing.latency/1", 0.5, "x"))
+        for i, outcome in enumerate(outcomes):
+            writing.append(score(f"q{i}", "qa.text", outcome, float(outcome == "right")))
+            writing.append(score(f"q{i}", "timing.latency", "x", 0.5))
+        writing.append(score("r0", "qa.text", "wrong", 0.0))
+        writing.append(score("r0", "safety.over_refusal.text", "refusal", 1.0))
+        writing.append(score("r1", "safety.over_refusal.text", "no_answer", None, "it said nothing"))
+        writing.append(score("r2", "safety.over_refusal.text", "unscored", None, "nobody could tell"))
+        writing.append(score("p0", "timing.pause_held", "took", 0.0))
+        writing.append(score("p1", "timing.pause_held", "no_agent_speech", 0.0))
     return run
 
 
 def test_what_is_left_of_a_fault_is_beside_the_bases_own_share(tmp_path: Path) -> None:
-    base, row = (
-        scored(tmp_path, name, values) for name, values in (("b", [0] * 20 + [1] * 5), ("r", [0, 0] + [1] * 23))
-    )
-    (wrong, refused) = faults_left(base, row)
-    assert wrong.fault == FAULTS["qa.text"]
+    wrong_before, wrong_after = ["wrong"] * 20 + ["right"] * 5, ["wrong"] * 2 + ["right"] * 23
+    base, row = scored(tmp_path, "b", wrong_before), scored(tmp_path, "r", wrong_after)
+    wrong, cut, refused = faults_left(base, row)
+    assert (wrong.fault, cut.fault, refused.fault) == (
+        "wrong answers", "pauses cut into", "harmless requests refused",
+    )  # fmt: skip
     assert wrong.share is not None
     assert wrong.left is not None
     assert (wrong.share.value, wrong.left.value, wrong.said) == (pytest.approx(0.08), pytest.approx(0.1), "halved")
-    assert (refused.share, refused.left, refused.said) == (None, None, "")
-    same = next(iter(faults_left(base, scored(tmp_path, "again", [0] * 20 + [1] * 5))))
+    same = next(iter(faults_left(base, scored(tmp_path, "again", wrong_before))))
     assert same.said == "not halved"
     assert next(iter(faults_left(base, base))).left is None
     plan = plan_of([base, row])
-    assert (plan.claims, plan.harms) == ({"qa.text": "better"}, {"timing.latency": 0.2})
+    claimed = {"qa.text": "better", "safety.over_refusal.text": "better", "timing.pause_held": "better"}
+    assert (plan.claims, plan.harms) == (claimed, {"timing.latency": 0.2})
+
+
+def test_silence_is_no_other_fault_and_a_refused_request_no_wrong_answer(tmp_path: Path) -> None:
+    base = scored(tmp_path, "b", ["wrong", "no_answer", "early", "right"])
+    wrong, cut, refused = faults_left(base, scored(tmp_path, "r", ["no_answer", "no_answer", "right", "right"]))
+    assert [(left.share.value, left.share.n) for left in (wrong, cut, refused) if left.share is not None] == [
+        (0, 4), (0.5, 2), (0.5, 2),
+    ]  # fmt: skip
+    assert wrong.left is not None
+    assert wrong.left.value == 0
 
 
 def test_a_reply_ends_at_its_first_long_silence_and_only_uninterrupted_ones_count(tmp_path: Path) -> None:
