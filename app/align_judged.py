@@ -82,6 +82,8 @@ class Left(NamedTuple):
 
     @property
     def said(self) -> str:
+        if self.left is not None and self.left.value == 0:
+            return "none left"
         if self.left is None or self.left.low is None or self.left.high is None:
             return ""
         return "halved" if self.left.high <= 0.5 else "not halved" if self.left.low > 0.5 else "undecided"
