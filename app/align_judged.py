@@ -175,18 +175,19 @@ def plan_of(runs: Sequence[Run]) -> ClaimsPlan:
 
 def faults_left(base: Run, run: Run) -> Iterator[Left]:
     """Each fault's share in a run, and what is left of the base's."""
+    ours, theirs = list(base.read(Score)), list(run.read(Score))
+    measured = {info.name for info in base.info.metrics}
     for fault in FAULTS:
-        if all(info.name != fault.figure for info in base.info.metrics):
+        if fault.figure not in measured:
             continue
-        matched = pair(_happened(base, fault), _happened(run, fault), fault.figure)
+        matched = pair(_happened(ours, fault), _happened(theirs, fault), fault.figure)
         share = mean_estimate(matched.b, matched.clusters, True, 0)
         left = None if base.path == run.path else ratio_of_means(matched.a, matched.b, matched.clusters)
         yield Left(run.info.system, fault.called, share, left)
 
 
-def _happened(run: Run, fault: Fault) -> list[Score]:
+def _happened(scores: Sequence[Score], fault: Fault) -> list[Score]:
     """The fault's figure as 1 where it happened and 0 where not. Answers to requests are no answers to questions."""
-    scores = list(run.read(Score))
     requests = {s.sample for s in scores if s.metric in REQUESTS and s.metric != fault.figure}
     return [
         replace(s, value=float(s.outcome == fault.outcome), reason=None)

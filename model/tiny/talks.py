@@ -143,8 +143,9 @@ class Writer:
             self._now = start + self._between((2, over - start - 1))
             self._grid.hush(self._now + self._between(self._how.stop), self._grid.n_frames)
             self._fact()
-            over = self._now
-        self._now = over + self._between(self._how.gap)
+        else:
+            self._now = over
+        self._now += self._between(self._how.gap)
 
     def _fact(self) -> None:
         fact = self._facts[int(self._rng.integers(len(self._facts)))]
