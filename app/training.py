@@ -21,7 +21,8 @@ from app.options import as_json, key_values
               "a control that does everything right.")  # fmt: skip
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Where to train. [default: a GPU if there is one]")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="Of the temporal "
-              "transformer's products; all else stays float32. [default: bfloat16 where the machine has it, twice as fast]")  # fmt: skip
+              "transformer's products; all else stays float32. [default: bfloat16 where the machine has it, twice as "
+              "fast]")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Source of all chance.")
 @as_json
 def train_base(
