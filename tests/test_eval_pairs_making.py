@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from builders import talk
 from eval.pairs.branch import time_of
@@ -23,6 +24,7 @@ from eval.pairs.talks import Mark, RawTalk, replies_of, scene_of
 from protocols.contracts import Line, Verdict
 from protocols.errors import InputError
 from protocols.records import Rating
+from protocols.timeline import Span
 
 TRUTH = SyntheticTruth()
 PARTS = Parts(LAYOUT, TRUTH, ("factuality",), TRUTH, TRUTH, TRUTH)
@@ -168,6 +170,30 @@ def test_words_stand_where_their_tokens_are() -> None:
             text = pair.chosen.columns[LAYOUT.text]
             at = [time_of(pair.column + int(c), LAYOUT) for c in np.flatnonzero(text > 3)]
             np.testing.assert_allclose(at, [w.start for w in pair.chosen.words], atol=0.04)
+
+
+def test_better_words_take_the_place_of_the_worse_ones_wherever_their_sound_is_heard() -> None:
+    """Heard onsets lie a frame or two behind the text; a pair about words must not be one about time as well."""
+    n = 0
+    for number in range(60):
+        for pair in pairs_of(heard_late(TALKS.talk(number)[0], 0.12), PARTS, SETTINGS).pairs:
+            if pair.proposal.site.kind == "content":
+                assert pair.chosen.columns is not None
+                assert pair.rejected.columns is not None
+                sides = (pair.chosen.columns[LAYOUT.text], pair.rejected.columns[LAYOUT.text])
+                first = [np.flatnonzero(text > 3)[0] for text in sides]
+                assert first == [0, 0]
+                n += 1
+    assert n > 10
+
+
+def heard_late(raw: RawTalk, by: float) -> RawTalk:
+    """The talk, its agent heard from a little later on."""
+    listening = raw.heard.listening
+    spans = {a.channel: a for a in listening.activity}
+    agent = tuple(Span(s.start + by, s.end) for s in spans["agent"].spans)
+    activity = (replace(spans["agent"], spans=agent), spans["user"])
+    return raw._replace(heard=raw.heard._replace(listening=replace(listening, activity=activity)))
 
 
 def test_the_first_flagged_reply_and_one_more_make_pairs() -> None:

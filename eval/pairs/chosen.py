@@ -10,8 +10,20 @@ not know makes no pair.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from eval.metrics.timing.scene import Scene
-from eval.pairs.branch import Branch, Piece, column_from, composed, first_column, own_piece, recorded, said_piece
+from eval.pairs.branch import (
+    Branch,
+    Piece,
+    column_from,
+    composed,
+    first_column,
+    own_piece,
+    recorded,
+    said_piece,
+    time_of,
+)
 from eval.pairs.faults import Flag
 from eval.pairs.settings import PairSettings
 from eval.pairs.sites import Site
@@ -95,7 +107,8 @@ def _replied(talk: Talk, site: Site, parts: Parts, settings: PairSettings) -> Pr
     wanted = _reply(talk, site, parts, settings)
     if site.timing is None or site.timing in DURING:
         assert site.reply is not None
-        at = user_until = site.reply.span.start
+        user_until = site.reply.span.start
+        at = _same_moment(raw, site.reply, wanted.piece, layout)
     else:
         assert site.event is not None
         user_until = site.event.end
@@ -108,6 +121,16 @@ def _replied(talk: Talk, site: Site, parts: Parts, settings: PairSettings) -> Pr
     until = _rejected_until(talk, site, chosen, settings)
     return Proposal(site, chosen, recorded(raw, talk.replies, column, until, layout),
                     wanted.strength, wanted.writer, wanted.voice)  # fmt: skip
+
+
+def _same_moment(raw: RawTalk, reply: Reply, piece: Piece, layout: GridLayout) -> float:
+    """When a piece's first sound is heard if it takes a reply's place: in a grid, its text begins where the reply's
+    did, so that nothing but words tells them apart; heard onsets lie a frame or two off."""
+    if raw.tokens is None or piece.columns is None:
+        return reply.span.start
+    said = np.flatnonzero(piece.columns[layout.text] != layout.pad)
+    first = first_column(raw, reply, layout) - (int(said[0]) if said.size else 0)
+    return time_of(first, layout) + piece.lead
 
 
 def _rejected_until(talk: Talk, site: Site, chosen: Branch, settings: PairSettings) -> float:
