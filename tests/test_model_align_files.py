@@ -30,6 +30,18 @@ MINIMAL: dict[str, dict[str, Any]] = {"model": {"base": "b"}, "data": {"pairs": 
 # --- configuration -------------------------------------------------------------------------------------------------
 
 
+def test_another_loss_takes_none_of_the_presets_knobs(tmp_path: Path) -> None:
+    places = ["model.base=b", "data.pairs=p", "run.folder=f"]
+    made = read_config(None, "tiny", [*places, "loss.name=sft"])
+    assert (made.loss.name, made.loss.beta) == ("sft", LossConfig().beta)
+    (tmp_path / "c.yaml").write_text("loss: {name: simpo, gamma: 0.7}")
+    made = read_config(tmp_path / "c.yaml", "tiny", [*places, "loss.padding_weight=0.5"])
+    assert (made.loss.beta, made.loss.gamma, made.loss.padding_weight) == (LossConfig().beta, 0.7, 0.5)
+    for order in (["loss.beta=0.4", "loss.name=dpo"], ["loss.name=dpo", "loss.beta=0.4"]):
+        assert read_config(None, "tiny", [*places, *order]).loss.beta == 0.4
+    assert read_config(None, "tiny", [*places, "loss.name=dpo_ln"]).loss.beta == 2.0  # the preset's own loss
+
+
 def test_the_default_loss_is_the_papers(tmp_path: Path) -> None:
     assert build(MINIMAL, "test").loss == LossConfig(name="dpo_ln", beta=0.3, streams="T", padding_weight=1.0)
 

@@ -145,10 +145,18 @@ PRESETS = {"paper": PAPER, "tiny": TINY, "sdpo": SDPO}
 
 
 def read_config(path: Path | None, preset: str | None = None, sets: Iterable[str] = ()) -> AlignConfig:
-    """A preset, over it a YAML file, over both `section.key=value`. Whatever is not understood is an InputError."""
+    """A preset, over it a YAML file, over both `section.key=value`. Whatever is not understood is an InputError.
+
+    A layer that names another loss than the one below it takes none of that one's knobs.
+    """
     if preset is not None and preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
-    tree = _over(PRESETS[preset] if preset else {}, _read(path) if path else {})
+    tree = _laid_over(PRESETS[preset] if preset else {}, _read(path) if path else {})
+    return build(_laid_over(tree, _assigned(sets)), str(path or preset or "the configuration"))
+
+
+def _assigned(sets: Iterable[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
     for assignment in sets:
         key, equals, value = assignment.partition("=")
         if not equals:
@@ -156,7 +164,20 @@ def read_config(path: Path | None, preset: str | None = None, sets: Iterable[str
         for part in reversed(key.strip().split(".")[1:]):
             value = {part: read_value(value, key) if isinstance(value, str) else value}  # type: ignore[assignment]
         tree = _over(tree, {key.split(".")[0].strip(): value})
-    return build(tree, str(path or preset or "the configuration"))
+    return tree
+
+
+def _laid_over(under: Mapping[str, Any], over: Any) -> dict[str, Any]:
+    joined = _over(under, over)
+    before, said = under.get("loss"), over.get("loss")
+    if isinstance(before, dict) and isinstance(said, dict) and _loss_of(joined["loss"]) != _loss_of(before):
+        kept = {key: value for key, value in before.items() if key not in Knobs.__struct_fields__}
+        joined["loss"] = _over(kept, said)
+    return joined
+
+
+def _loss_of(section: Mapping[str, Any]) -> Any:
+    return section.get("name", LossConfig().name)
 
 
 def build(tree: Mapping[str, Any], where: str) -> AlignConfig:
