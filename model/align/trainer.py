@@ -124,7 +124,7 @@ class Trainer:
 
     def resume(self) -> bool:
         """Go on from the newest checkpoint; False where there is none. One of another training is an InputError."""
-        steps = self.checkpoints.steps()
+        steps = self.workers.gather(self.checkpoints.steps())[0]  # the first process may still have been writing one
         if steps:
             self._load(steps[-1])
             if self.workers.leads:
