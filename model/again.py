@@ -1,12 +1,11 @@
-"""Computed again: rows that a backward pass makes anew instead of keeping them.
+"""Computed again: what is cheap to make is made anew by the backward pass instead of being kept for it.
 
-`then(run(rows))` keeps `rows` alone: neither the insides of `run` nor what `then` remembers of its input. `run` is run
-a second time by the backward pass of `then`, or else by its own; `then` never is. torch's own checkpoint would run
-both again, and imports a compiler to do so (55 MB, seconds). Here `run` is a function of rows and named parameters
-without chance in it, so that its backward pass is a second run and its gradient.
+`computed_again(run, rows, then)` keeps `rows` alone: neither the insides of `run` nor its result, which `then` would
+remember as its input. `run` must have no parameters and no chance in it. torch's own checkpoint would run `then` again
+as well, and imports a compiler to do so (55 MB, seconds).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,17 +15,18 @@ from torch.autograd.graph import saved_tensors_hooks
 Map = Callable[[Tensor], Tensor]
 
 
-def computed_again(run: Map, rows: Tensor, parameters: Sequence[Tensor], then: Map) -> Tensor:
-    """then(run(rows)), with all gradients. parameters: what `run` reads beside `rows` and is trained."""
-    second = _Second(run, rows, parameters)
-    made: Tensor = _Again.apply(second, rows, *parameters)  # type: ignore[no-untyped-call]
-    same = _place(made)
+def computed_again(run: Map, rows: Tensor, then: Map) -> Tensor:
+    """then(run(rows)), with all gradients."""
+    if not torch.is_grad_enabled():
+        return then(run(rows))
+    made: Tensor = _Again.apply(run, rows)  # type: ignore[no-untyped-call]
+    same, known = _place(made), rows.detach()
 
     def pack(kept: Tensor) -> Tensor | torch.Size:
         return kept.shape if kept.is_contiguous() and _place(kept) == same else kept
 
     def unpack(kept: Tensor | torch.Size) -> Tensor:
-        return kept if isinstance(kept, Tensor) else second.made().detach().view(kept)
+        return kept if isinstance(kept, Tensor) else run(known).view(kept)
 
     with saved_tensors_hooks(pack, unpack):
         return then(made)
@@ -36,37 +36,15 @@ def _place(tensor: Tensor) -> tuple[int, int, torch.dtype]:
     return tensor.data_ptr(), tensor.numel(), tensor.dtype
 
 
-class _Second:
-    """The second run."""
-
-    def __init__(self, run: Map, rows: Tensor, parameters: Sequence[Tensor]) -> None:
-        kind = rows.device.type
-        self._run, self._rows, self._parameters = run, rows.detach(), parameters
-        self._rows.requires_grad_(rows.requires_grad)
-        self._arithmetic = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
-        self._made: Tensor | None = None
-
-    def made(self) -> Tensor:
-        """run(rows), with a graph."""
-        if self._made is None:
-            with torch.enable_grad(), torch.autocast(*self._arithmetic):
-                self._made = self._run(self._rows)
-        return self._made
-
-    def gradients(self, gradient: Tensor) -> list[Tensor | None]:
-        """Of rows and parameters; the graph is gone afterwards."""
-        inputs = [self._rows, *self._parameters]
-        found = iter(torch.autograd.grad(self.made(), [x for x in inputs if x.requires_grad], gradient))
-        self._made = None
-        return [next(found) if x.requires_grad else None for x in inputs]
-
-
 class _Again(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, second: _Second, rows: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.second = second
-        return second._run(rows)
+    def forward(ctx: Any, run: Map, rows: Tensor) -> Tensor:
+        ctx.run = run
+        ctx.save_for_backward(rows)
+        return run(rows)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *ctx.second.gradients(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        with torch.enable_grad():
+            rows = ctx.saved_tensors[0].detach().requires_grad_()
+            return None, torch.autograd.grad(ctx.run(rows), rows, gradient)[0]

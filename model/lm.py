@@ -143,19 +143,18 @@ class DuplexLM(nn.Module):
             out[:, stream, 1 + late :] = codes[:, stream, : max(codes.shape[2] - late, 0)]
         return out
 
-    def hidden(self, delayed: Tensor, attend: parts.Attend | None = None, lean: bool = False) -> Tensor:
+    def hidden(self, delayed: Tensor, attend: parts.Attend | None = None) -> Tensor:
         """Hidden states [B, S, dim] of delayed tokens [B, K, S]; `text_head` and `depth` turn them into logits.
 
         attend: another attention, with its own positions, for rows that are not plain sequences (it does what
         `attend_causally` does there). One that answers for the last rows only in the last layer gets only those.
-        lean: the feed-forward parts keep nothing for the backward pass and are run again there.
         """
         text, audio = delayed[:, :1].mT, delayed[:, 1:].mT
         first_row = torch.arange(self.config.n_q, device=audio.device) * (self.config.card + 1)
         rows = torch.where(audio < 0, NO_INPUT, audio + first_row)
         x = parts.embed(self.text_embedding, text) + parts.embed(self.audio_embedding.flatten(0, 1), rows)
         attend = attend or parts.attend_causally(self.config, delayed.shape[2], delayed.device)
-        return parts.rms_norm(parts.through(self.layers, x, attend, self.checkpointing, lean), self.norm)
+        return parts.rms_norm(parts.through(self.layers, x, attend, self.checkpointing, lean=True), self.norm)
 
     @contextmanager
     def streaming(self, slots: int, decoding: Decoding = Decoding()) -> Iterator[None]:

@@ -25,7 +25,6 @@ Linear = partial(nn.Linear, bias=False)
 # Layer number, its qkv [B, T, 3 * dim] -> what was attended to [B, T, dim]; or of the last rows only, [B, t, dim],
 # and then only these go on.
 Attend = Callable[[int, Tensor], Tensor]
-LEAN_ROWS = 512  # that a lean feed-forward runs at a time
 Choose = Callable[[int, Tensor], Tensor]  # codebook number, its logits [B, card] -> the chosen codes [B]
 
 
@@ -163,41 +162,34 @@ class Block(nn.Module):
         self.gate_up, self.down = linear(dim, 2 * width), linear(width, dim)
 
     def forward(self, x: Tensor, attend: Map, lean: bool = False) -> Tensor:
-        """lean: the feed-forward part keeps nothing inside it for the backward pass, which runs it again in pieces."""
-        maps = (self.qkv, self.out, self.gate_up, self.down)
-        w = Weights(self.norm_attention, self.norm_feed, *maps)
-        if not (lean and torch.is_grad_enabled()):
-            return transform(x, w, attend)
-        x, trained = _mix(x, w, attend), [p for p in (self.norm_feed, *self.gate_up.parameters()) if p.requires_grad]
-        fed = [computed_again(partial(_gated, w=w), rows, trained, w.down) for rows in torch.split(x, LEAN_ROWS, -2)]
-        return x + torch.cat(fed, -2)
+        """lean: keep less of the feed-forward part for the backward pass."""
+        return transform(x, Weights(self.norm_attention, self.norm_feed, *self._maps()), attend, lean)
+
+    def _maps(self) -> tuple[nn.Module, nn.Module, nn.Module, nn.Module]:
+        return self.qkv, self.out, self.gate_up, self.down
 
     def at(self, codebook: int) -> Weights:
         """The share of one codebook, in a block of StepLinears."""
-        maps = (m.at(codebook) for m in (self.qkv, self.out, self.gate_up, self.down) if isinstance(m, StepLinear))
+        maps = (m.at(codebook) for m in self._maps() if isinstance(m, StepLinear))
         return Weights(self.norm_attention, self.norm_feed, *maps)
 
 
-def transform(x: Tensor, w: Weights, attend: Map) -> Tensor:
+def transform(x: Tensor, w: Weights, attend: Map, lean: bool = False) -> Tensor:
     """What a block does to x [..., dim], or to its last rows where only those were attended for."""
-    x = _mix(x, w, attend)
-    return x + w.down(_gated(x, w))
-
-
-def _mix(x: Tensor, w: Weights, attend: Map) -> Tensor:
-    """The attention part."""
     seen = attend(w.qkv(rms_norm(x, w.norm_attention)))
-    return x[..., -seen.shape[-2] :, :] + w.out(seen)
+    x = x[..., -seen.shape[-2] :, :] + w.out(seen)
+    gate_up = w.gate_up(rms_norm(x, w.norm_feed))
+    return x + (computed_again(_gated, gate_up, w.down) if lean else w.down(_gated(gate_up)))
 
 
-def _gated(x: Tensor, w: Weights) -> Tensor:
-    """The feed-forward part up to its last map."""
-    gate, up = w.gate_up(rms_norm(x, w.norm_feed)).chunk(2, -1)
+def _gated(gate_up: Tensor) -> Tensor:
+    gate, up = gate_up.chunk(2, -1)
     return functional.silu(gate) * up
 
 
 def through(blocks: nn.ModuleList, x: Tensor, attend: Attend, checkpointing: bool, lean: bool = False) -> Tensor:
-    """x through all blocks; with checkpointing the backward pass computes again what happens inside them."""
+    """x through all blocks; with checkpointing the backward pass computes again what happens inside them, without it
+    only what costs next to nothing."""
     for layer, block in enumerate(blocks):
         if checkpointing and torch.is_grad_enabled():
             x = checkpoint(block, x, partial(attend, layer), use_reentrant=False, preserve_rng_state=False)

@@ -55,7 +55,7 @@ def stream_log_probs(model: DuplexLM, packed: Packed, way: Way) -> StreamLogProb
     device, layout = model.norm.device, packed.layout
     with way.arithmetic(device):
         attend = attend_packed(model.config, layout, way.backend, device)
-        hidden = model.hidden(packed.inputs, attend, lean=True)[0]  # [N, dim]
+        hidden = model.hidden(packed.inputs, attend)[0]  # [N, dim]
         pieces = []
         if way.text:
             pieces.append(_text(model, packed, hidden))
