@@ -15,11 +15,11 @@ NOTHING_LEFT = "drawing items again cannot show how sure it is that nothing is l
 
 
 def ratio_of_means(a: Floats, b: Floats, clusters: Sequence[str], seed: int = 0) -> Estimate | None:
-    """Mean of b over mean of a, [n] matched values of 0 or more; None where a's mean is 0 or there are no values.
+    """Mean of b over mean of a, [n] matched values; None where a's mean is not above 0 or there are no values.
 
     The interval is the percentiles' over clusters; `high` may be infinite.
     """
-    if not len(a) or not a.sum():
+    if not len(a) or a.sum() <= 0:
         return None
     index = codes(clusters)
     sums = np.stack([np.bincount(index, weights=values) for values in (a, b)])

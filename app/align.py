@@ -146,6 +146,8 @@ def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) 
               "judge:world, and one report sets them beside the base and the base told to talk more.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of --judge: trainings of a row, "
               "each talked with over the whole suite; more can be asked for later.")  # fmt: skip
+@click.option("--faultless", metavar="SYSTEM", help="Of --judge: a model trained without faults beside the rows "
+              "(`duologue train-base --no-faults`), for what it does wrong as well cannot be mended.")  # fmt: skip
 @click.option("--judge-limit", type=click.IntRange(1), help="Of --judge: samples of each task. [default: all]")
 @click.option("--takes", type=click.IntRange(2), help="Of --judge: pairs are made of so many takes of the base's own "
               "on --suite, in place of data.pairs.")  # fmt: skip
@@ -155,8 +157,8 @@ def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) 
 @as_json
 def sweep(
     config: Path | None, preset: str | None, sets: tuple[str, ...], probe_talks: int, table: "Table | None",
-    vary: str | None, judge: str | None, seeds: int, judge_limit: int | None, takes: int | None, suite: str,
-    limit: int | None, jobs: int | None, as_json: bool,
+    vary: str | None, judge: str | None, seeds: int, faultless: str | None, judge_limit: int | None, takes: int | None,
+    suite: str, limit: int | None, jobs: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train once per row of a table and end in one comparison. A stopped sweep goes on where it was.
 
@@ -182,7 +184,7 @@ def sweep(
 
     judged = BenchOptions(judge, told.model.base, None, DriveOptions(), "none", judge_limit, jobs=jobs)
     talks = judged._replace(suite=suite, limit=limit, drive=DriveOptions(repeats=takes or 1))
-    options = JudgedOptions(judged, seeds, None if takes is None else RoundOptions(talks, PAIRS_OF_A_SAMPLE))
+    options = JudgedOptions(judged, seeds, None if takes is None else RoundOptions(talks, PAIRS_OF_A_SAMPLE), faultless)
     run_judged(told, rows_of(told, table, vary), options, terminal, _watch(told, probe_talks))
 
 

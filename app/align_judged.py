@@ -6,7 +6,9 @@
     FOLDER/report-N               all rows beside the base: claims, non-inferiority, intervals
     FOLDER/report-N/faults.json   what is left of each fault of the base, and how long replies are
 
-Beside the rows stand the base and, because a gain can come from mere talkativeness, the base told to talk more. Seeds
+Beside the rows stand the base and, because a gain can come from mere talkativeness, the base told to talk more. A model
+trained without faults can stand there too: what it does wrong is misheard or never learnt, and no preference mends
+that, so what is left is also told of the part of the base's faults that lies above it. Seeds
 go round before rows are repeated, so a table that is stopped early is whole for fewer seeds. Questions are clusters:
 an interval says what other questions would give, not what other seeds would.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
 from analysis.estimates import Estimate
@@ -36,7 +39,7 @@ from model.align.tables import Row, placed, slug
 from protocols.records import Score
 from protocols.store import Run, write_whole
 
-BASE, TALK_MORE = "base", "control: the base told to talk more"
+BASE, TALK_MORE, FAULTLESS = "base", "control: the base told to talk more", "control: trained without faults"
 MORE: Mapping[str, float] = {"padding_bias": -1.0}
 REQUESTS = ("safety.refusal.text", "safety.over_refusal.text")
 
@@ -65,6 +68,7 @@ class JudgedOptions(NamedTuple):
     judged: BenchOptions  # whom the models talk to, and how
     seeds: int
     own: RoundOptions | None  # where pairs are made of the base's own takes
+    faultless: str | None = None  # a system trained as the base was, on talks without faults
 
 
 class Arm(NamedTuple):
@@ -79,14 +83,11 @@ class Left(NamedTuple):
     fault: str
     share: Estimate | None
     left: Estimate | None  # of the base's share; None for the base itself, or where the base has none
+    planted: Estimate | None = None  # of what the base's share lies above that of the model without faults
 
     @property
     def said(self) -> str:
-        if self.left is not None and self.left.value == 0:
-            return "none left"
-        if self.left is None or self.left.low is None or self.left.high is None:
-            return ""
-        return "halved" if self.left.high <= 0.5 else "not halved" if self.left.low > 0.5 else "undecided"
+        return _verdict(self.left)
 
 
 def run_judged(
@@ -98,9 +99,12 @@ def run_judged(
         pairs = own_pairs(base, folder, options.own, terminal)
         terminal.note(f"Rows learn from {pairs} pairs of the base's own takes")
         rows = [_learning(row, folder / "pairs") for row in rows]
-    arms = {name: Arm(name, []) for name in (BASE, TALK_MORE, *(row.name for row in rows))}
+    controls = {BASE: (base, {}), TALK_MORE: (base, MORE)}
+    if options.faultless is not None:
+        controls[FAULTLESS] = options.faultless, {}
+    arms = {name: Arm(name, []) for name in (*controls, *(row.name for row in rows))}
     for seed in range(options.seeds):
-        for name, system, decoding in _systems(base, rows, seed, terminal, watch):
+        for name, system, decoding in _systems(controls, rows, seed, terminal, watch):
             arms[name].runs.append(_talk(options, name, system, seed, decoding, folder, terminal))
     return _report(list(arms.values()), folder, options, terminal)
 
@@ -110,11 +114,12 @@ def _learning(row: Row, pairs: Path) -> Row:
 
 
 def _systems(
-    base: str, rows: Sequence[Row], seed: int, terminal: Terminal, watch: Watch
-) -> Iterator[tuple[str, str, Mapping[str, float]]]:
+    controls: Mapping[str, tuple[str, Mapping[str, float]]], rows: Sequence[Row], seed: int, terminal: Terminal,
+    watch: Watch,
+) -> Iterator[tuple[str, str, Mapping[str, float]]]:  # fmt: skip
     """Of one seed: a row's name, the system that talks for it, and how it decodes beyond what all do."""
-    yield BASE, base, {}
-    yield TALK_MORE, base, MORE
+    for name, (system, decoding) in controls.items():
+        yield name, system, decoding
     for row in placed([Row(row.name, resolved(row.config)) for row in rows]):
         run = replace(row.config.run, seed=seed, folder=f"{row.config.run.folder}/seed-{seed}")
         terminal.note(f"\n{row.name}, seed {seed}")
@@ -141,12 +146,13 @@ def _report(arms: Sequence[Arm], folder: Path, options: JudgedOptions, terminal:
     out = folder / f"report-{n}"
     summary = summarize(runs, plan_of(runs), force=True, extras=extras(runs, None, 0))
     report = write_with_pages(summary, runs, out)
-    found = [left for run in runs for left in faults_left(runs[0], run)]
+    faultless = next((run for run in runs if run.info.system == FAULTLESS), None)
+    found = [left for run in runs for left in faults_left(runs[0], run, faultless)]
     lengths = {run.info.system: _length(run) for run in runs}
     _show(found, lengths, terminal)
     harmed = [c.sentence for c in summary.claims if c.role == "harm" and c.harm is not None and c.harm.said != "none"]
     data = {
-        "rows": [{"row": x.row, "fault": x.fault, "share": x.share, "left": x.left, "said": x.said} for x in found],
+        "rows": [{**x._asdict(), "said": x.said} for x in found],
         "reply_length": lengths,
         "harm_margins": summary.plan.harms,
         "harm_not_excluded": harmed,
@@ -173,17 +179,40 @@ def plan_of(runs: Sequence[Run]) -> ClaimsPlan:
     return msgspec.convert({"claims": claims, "harms": harms}, ClaimsPlan)
 
 
-def faults_left(base: Run, run: Run) -> Iterator[Left]:
-    """Each fault's share in a run, and what is left of the base's."""
+def faults_left(base: Run, run: Run, faultless: Run | None = None) -> Iterator[Left]:
+    """Each fault's share in a run, and what is left of the base's; with a model without faults, of the planted part."""
     ours, theirs = list(base.read(Score)), list(run.read(Score))
+    floor = None if faultless is None else list(faultless.read(Score))
     measured = {info.name for info in base.info.metrics}
     for fault in FAULTS:
         if fault.figure not in measured:
             continue
-        matched = pair(_happened(ours, fault), _happened(theirs, fault), fault.figure)
+        before, after = _happened(ours, fault), _happened(theirs, fault)
+        matched = pair(before, after, fault.figure)
         share = mean_estimate(matched.b, matched.clusters, True, 0)
-        left = None if base.path == run.path else ratio_of_means(matched.a, matched.b, matched.clusters)
-        yield Left(run.info.system, fault.called, share, left)
+        if base.path == run.path:
+            yield Left(run.info.system, fault.called, share, None)
+            continue
+        left = ratio_of_means(matched.a, matched.b, matched.clusters)
+        planted = None if floor is None else _planted(before, after, _happened(floor, fault), fault.figure)
+        yield Left(run.info.system, fault.called, share, left, planted)
+
+
+def _planted(before: Sequence[Score], after: Sequence[Score], floor: Sequence[Score], figure: str) -> Estimate | None:
+    """What is left of the base's share above the floor's, over the talks that all three held."""
+    ours, theirs = pair(floor, before, figure), pair(floor, after, figure)
+    places = {item: j for j, item in enumerate(theirs.items)}
+    held = [(i, places[item]) for i, item in enumerate(ours.items) if item in places]
+    above = np.array([(ours.b[i] - ours.a[i], theirs.b[j] - theirs.a[j]) for i, j in held]).reshape(-1, 2)
+    return ratio_of_means(above[:, 0], above[:, 1], [ours.clusters[i] for i, _ in held])
+
+
+def _verdict(left: Estimate | None) -> str:
+    if left is not None and left.value <= 0:
+        return "none left"
+    if left is None or left.low is None or left.high is None:
+        return ""
+    return "halved" if left.high <= 0.5 else "not halved" if left.low > 0.5 else "undecided"
 
 
 def _happened(scores: Sequence[Score], fault: Fault) -> list[Score]:
@@ -215,11 +244,14 @@ def _show(found: Sequence[Left], lengths: Mapping[str, Estimate | None], termina
         "\nIn brackets 95 % intervals over questions. halved: the interval of what is left of the base's share lies at "
         f"or below a half. off: further than {LENGTH:.0%} from the replies of a model without faults."
     )
+    if any(left.planted is not None for left in found):
+        terminal.say("planted: what is left of the part of the base's faults that a model trained without them lacks.")
 
 
 def _cell(left: Left) -> str:
     share = "" if left.share is None else f"{_spread(left.share, 100)} % n={left.share.n}"
-    return f"{share} {left.said}".strip()
+    planted = "" if left.planted is None else f"; planted: {_spread(left.planted, 1)} {_verdict(left.planted)}"
+    return f"{share} {left.said}{planted}".strip()
 
 
 def _spread(e: Estimate, scale: int) -> str:

@@ -130,6 +130,21 @@ def test_what_is_left_of_a_fault_is_beside_the_bases_own_share(tmp_path: Path) -
     assert (plan.claims, plan.harms) == (claimed, {"timing.latency": 0.2})
 
 
+def test_what_a_model_without_faults_does_wrong_as_well_was_not_planted(tmp_path: Path) -> None:
+    base = scored(tmp_path, "b", ["wrong"] * 12 + ["right"] * 8)
+    row = scored(tmp_path, "r", ["wrong"] * 6 + ["right"] * 14)
+    floor = scored(tmp_path, "f", ["wrong"] * 4 + ["right"] * 16)
+    wrong = next(iter(faults_left(base, row, floor)))
+    assert wrong.left is not None
+    assert wrong.planted is not None
+    assert (wrong.left.value, wrong.planted.value, wrong.planted.n) == (0.5, pytest.approx(2 / 8), 20)
+    better = scored(tmp_path, "r2", ["wrong"] * 2 + ["right"] * 18)
+    planted = next(iter(faults_left(base, better, floor))).planted
+    assert planted is not None
+    assert planted.value == pytest.approx(-2 / 8)
+    assert next(iter(faults_left(floor, row, base))).planted is None  # nothing was planted
+
+
 def test_silence_is_no_other_fault_and_a_refused_request_no_wrong_answer(tmp_path: Path) -> None:
     base = scored(tmp_path, "b", ["wrong", "no_answer", "early", "right"])
     wrong, cut, refused = faults_left(base, scored(tmp_path, "r", ["no_answer", "no_answer", "right", "right"]))
