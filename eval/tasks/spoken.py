@@ -70,9 +70,9 @@ def deal_voices(n: int, seed: int = SEED) -> list[str]:
     return dealt
 
 
-def speak(speaker: Speaker, text: str, voice: str | None) -> Audio:
+def speak(speaker: Speaker, text: str, voice: str | None, speed: float = 1.0) -> Audio:
     """`text` at the house's level, [n]; real decay fills the two margins, and zeros where there is none."""
-    audio = np.pad(speaker.say(text, voice), MARGIN)
+    audio = np.pad(speaker.say(text, voice, speed), MARGIN)
     start, end = sound_edges(audio, FLOOR_DB)
     level = np.sqrt(np.square(audio[start:end], dtype=np.float64).mean())
     return np.asarray(audio[start - MARGIN : end + MARGIN] * (LEVEL / level), dtype=np.float32)
@@ -84,7 +84,7 @@ def write(path: Path, audio: Audio) -> tuple[str, str, str]:
     return path.name, f"{MARGIN / SAMPLE_RATE:.3f}", f"{(len(audio) - MARGIN) / SAMPLE_RATE:.3f}"
 
 
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, delimiter="\t", lineterminator="\n").writerows([columns, *rows])
 
@@ -104,9 +104,9 @@ def make(out: Path, speaker: Speaker, limit: int | None = None) -> int:
             answers = " | ".join(item.answers)
             replied = ("", "", "", "") if item.reply is None else reply(item.id, item.reply)
             rows.append((item.id, item.question, answers, *question, voice, *replied))
-    _write_table(out / "questions.tsv", QUESTION_COLUMNS + REPLY_COLUMNS, rows)
+    write_table(out / "questions.tsv", QUESTION_COLUMNS + REPLY_COLUMNS, rows)
     if texts.unknown is not None:
-        _write_table(out / "replies.tsv", ("Id", *REPLY_COLUMNS), [("unknown", *reply("unknown", texts.unknown))])
+        write_table(out / "replies.tsv", ("Id", *REPLY_COLUMNS), [("unknown", *reply("unknown", texts.unknown))])
     return len(list(out.glob("*.flac")))
 
 
