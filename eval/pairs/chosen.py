@@ -35,7 +35,7 @@ from protocols.replies import Answerer, GridLayout, ReplyVoice, Rewriter, Said
 from protocols.timeline import at as span_at
 from protocols.timeline import first_from
 
-AFTER = 0.4  # seconds a rejected continuation goes on after its reply
+AFTER = 0.8  # seconds either side goes on after its reply, because that it ends is part of it
 
 
 class Parts(NamedTuple):
@@ -117,7 +117,7 @@ def _replied(talk: Talk, site: Site, parts: Parts, settings: PairSettings) -> Pr
     if site.reply is not None:
         column = min(column, first_column(raw, site.reply, layout))
     column = max(column, 0)
-    chosen = composed(raw, column, wanted.piece, at, user_until, at, layout)
+    chosen = composed(raw, column, wanted.piece, at, user_until, at + wanted.piece.duration + AFTER, layout)
     until = _rejected_until(talk, site, chosen, settings)
     return Proposal(site, chosen, recorded(raw, talk.replies, column, until, layout),
                     wanted.strength, wanted.writer, wanted.voice)  # fmt: skip
