@@ -13,6 +13,7 @@ go round before rows are repeated, so a table that is stopped early is whole for
 an interval says what other questions would give, not what other seeds would.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -245,13 +246,23 @@ def _show(found: Sequence[Left], lengths: Mapping[str, Estimate | None], termina
         f"or below a half. off: further than {LENGTH:.0%} from the replies of a model without faults."
     )
     if any(left.planted is not None for left in found):
-        terminal.say("planted: what is left of the part of the base's faults that a model trained without them lacks.")
+        terminal.say(
+            "planted: what is left of the part of the base's faults that a model trained without them lacks; where "
+            "that part may well be nothing, it cannot be told."
+        )
 
 
 def _cell(left: Left) -> str:
     share = "" if left.share is None else f"{_spread(left.share, 100)} % n={left.share.n}"
-    planted = "" if left.planted is None else f"; planted: {_spread(left.planted, 1)} {_verdict(left.planted)}"
-    return f"{share} {left.said}{planted}".strip()
+    return f"{share} {left.said}{_of_planted(left.planted)}".strip()
+
+
+def _of_planted(left: Estimate | None) -> str:
+    if left is None:
+        return ""
+    if left.high is not None and math.isinf(left.high):  # whether anything was planted at all is open
+        return "; planted: cannot be told"
+    return f"; planted: {_spread(left, 1)} {_verdict(left)}"
 
 
 def _spread(e: Estimate, scale: int) -> str:
