@@ -1,4 +1,4 @@
-"""Rows computed again: the same gradients, nothing kept, and no more run twice than must be."""
+"""Rows computed again: the same gradients, nothing kept, and only what is cheap run twice."""
 
 import weakref
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, silu
+from torch.nn.functional import silu
 
 from model.again import computed_again
 from model.align.lora import LoRALinear
 
 
-class Counted(nn.Module):
-    """Two maps and what was seen of them."""
+class Counted:
+    """What is made of rows, the map after it, and what was seen of both."""
 
     def __init__(self, last: nn.Module) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(6, 10, bias=False, dtype=torch.float64), last
+        self.last = last
         self.runs: list[str] = []
         self.between: weakref.ref[Tensor] | None = None
 
     def run(self, rows: Tensor) -> Tensor:
         self.runs.append("run")
-        return silu(self.first(rows))
+        gate, up = rows.chunk(2, dim=-1)
+        return silu(gate) * up
 
     def then(self, made: Tensor) -> Tensor:
         self.runs.append("then")
@@ -57,46 +57,47 @@ LASTS = {
     "adapted": adapted_last,
     "turned": partial(Turned, 10, 6, bias=False, dtype=torch.float64),
 }
+# Rows that are known need no gradient; with a frozen map after them there is nothing to train.
+CASES = [
+    pytest.param(last, known, id=f"{name}-{'known' if known else 'trained'}")
+    for name, last in LASTS.items()
+    for known in (False, True)
+    if not (known and name == "frozen")
+]
 
 
-@pytest.mark.parametrize("last", LASTS.values(), ids=LASTS)
-@pytest.mark.parametrize("shape", [(7, 6), (2, 7, 6)])
-def test_gradients_are_a_plain_runs_and_only_the_first_part_runs_twice(
-    last: Callable[[], nn.Module], shape: tuple[int, ...]
+@pytest.mark.parametrize(("last", "known"), CASES)
+@pytest.mark.parametrize("shape", [(7, 20), (1, 20), (2, 7, 20)])
+def test_gradients_are_a_plain_runs_and_only_what_is_cheap_runs_twice(
+    last: Callable[[], nn.Module], shape: tuple[int, ...], known: bool
 ) -> None:
     torch.manual_seed(0)
-    maps, rows = Counted(last()), torch.randn(shape, dtype=torch.float64, requires_grad=True)
-    wanted = [rows, *(p for p in maps.parameters() if p.requires_grad)]
+    maps, rows = Counted(last()), torch.randn(shape, dtype=torch.float64, requires_grad=not known)
+    wanted = [x for x in [rows, *maps.last.parameters()] if x.requires_grad]
     plain = torch.autograd.grad(maps.then(maps.run(rows)).square().sum(), wanted)
     maps.runs.clear()
-    out = computed_again(maps.run, rows, list(maps.first.parameters()), maps.then)
+    out = computed_again(maps.run, rows, maps.then)
     assert maps.between is not None
     assert maps.between() is None or isinstance(maps.last, Turned)  # nothing keeps what lies between
     for ours, theirs in zip(torch.autograd.grad(out.square().sum(), wanted), plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-    assert maps.runs == ["run", "then", "run"]  # and the last part once
+    assert maps.runs[:2] == ["run", "then"]
+    assert "then" not in maps.runs[2:]  # and the last part once
 
 
-def test_a_first_part_without_gradients_is_run_again_for_the_last_one() -> None:
-    maps, rows = Counted(plain_last()), torch.randn(7, 6, dtype=torch.float64)
-    maps.first.requires_grad_(False)
-    (wanted,) = maps.last.parameters()
-    plain = torch.autograd.grad(maps.then(maps.run(rows)).sum(), wanted)
-    out = computed_again(maps.run, rows, [], maps.then)
-    (ours,) = torch.autograd.grad(out.sum(), wanted)
-    torch.testing.assert_close(ours, plain[0], rtol=1e-12, atol=1e-12)
+def test_without_gradients_each_part_runs_once() -> None:
+    maps, rows = Counted(plain_last()), torch.randn(7, 20, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(computed_again(maps.run, rows, maps.then), maps.last(maps.run(rows)))
+    assert maps.runs == ["run", "then", "run"]  # the last one is ours, just now
 
 
-def test_the_second_run_has_the_precision_of_the_first() -> None:
-    seen: list[torch.dtype] = []
-    weight, rows = torch.randn(4, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
-
-    def run(x: Tensor) -> Tensor:
-        y = linear(x, weight)
-        seen.append(y.dtype)
-        return y
-
+def test_lower_precision_on_the_way_changes_no_gradient() -> None:
+    torch.manual_seed(0)
+    maps, rows = Counted(nn.Linear(10, 6)), torch.randn(7, 20, requires_grad=True)
+    wanted = [rows, *maps.last.parameters()]
     with torch.autocast("cpu", torch.bfloat16):
-        out = computed_again(run, rows, [weight], lambda made: made * 2)
-    out.float().sum().backward()
-    assert seen == [torch.bfloat16, torch.bfloat16]
+        plain = torch.autograd.grad(maps.then(maps.run(rows)).float().square().sum(), wanted)
+        out = computed_again(maps.run, rows, maps.then).float().square().sum()
+    for ours, theirs in zip(torch.autograd.grad(out, wanted), plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
