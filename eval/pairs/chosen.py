@@ -245,8 +245,10 @@ def _gone_on(talk: Talk, site: Site, parts: Parts, settings: PairSettings) -> Pr
     else:
         wanted = _rest(talk, site, parts)
     column = max(column_from(stop - wanted.piece.lead, layout), 0)
-    until = again.span.end if again is not None else min(talk.scene.duration, stop + settings.silent_after)
-    chosen = composed(raw, column, wanted.piece, stop, max(site.event.end, stop), stop, layout)
+    until = min(talk.scene.duration, stop + settings.silent_after if again is None else again.span.end + AFTER)
+    chosen = composed(
+        raw, column, wanted.piece, stop, max(site.event.end, stop), stop + wanted.piece.duration + AFTER, layout
+    )
     rejected = recorded(raw, talk.replies, column, until, layout)
     return Proposal(site, chosen, rejected, None, wanted.writer, wanted.voice)
 
