@@ -28,7 +28,7 @@ def trainer(folder: Path, some: list[TokenPair], loss: str) -> Trainer:
     tree = {
         "model": {"base": ".", "attention": "dense"},
         "data": {"pairs": "."},
-        "loss": {"name": loss, "beta": 1.0},
+        "loss": {"name": loss, "beta": 1.0, "padding_weight": 0.0},
         "optim": {"lr": 1e-2, "accumulate": 4, "epochs": 60, "warm_up": 0},
         "run": {"folder": str(folder), "eval_every": 0, "save_every": 0},
     }

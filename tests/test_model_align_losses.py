@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,11 @@ def golden_pairs() -> Replies:
 
 def some(*columns: float) -> Replies:
     """One pair: chosen, rejected, ref_chosen, ref_rejected, counts."""
-    return Replies(*(torch.tensor([x], dtype=torch.float64) for x in columns))
+    return step(columns)
+
+
+def step(*pairs: Sequence[float]) -> Replies:
+    return Replies(*(torch.tensor(column, dtype=torch.float64) for column in zip(*pairs, strict=True)))
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -123,7 +128,10 @@ def test_only_differences_from_the_reference_count(shift: float) -> None:
 
 def test_a_pair_does_not_touch_another_unless_the_loss_says_so() -> None:
     p = golden_pairs()
-    other = p._replace(chosen=torch.cat([p.chosen[:-1], p.chosen[-1:] + 1000]))
+    other = p._replace(
+        chosen=torch.cat([p.chosen[:-1], p.chosen[-1:] + 1000]),
+        ref_chosen=torch.cat([p.ref_chosen[:-1], p.ref_chosen[-1:] + 500]),
+    )
     for name, loss in LOSSES.items():
         knobs = KNOBS.get(name, Knobs())
         same = bool((loss.of(p, knobs)[:-1] == loss.of(other, knobs)[:-1]).all())
@@ -131,20 +139,26 @@ def test_a_pair_does_not_touch_another_unless_the_loss_says_so() -> None:
 
 
 def test_hindsight_is_distilled_back() -> None:
-    """By hand: 20 tokens at -40, -30 once the user's next words are known, so 0.5 a token is to be gained."""
-    p, k = some(-40, -99, -40, -30, 20, 20), Knobs(beta=0.8)
+    """By hand, 20 tokens each: known afterwards, one gains 0.5 a token, one loses 1.5; the mean is -0.5."""
+    k = Knobs(beta=0.8)
+    p = step((-40, -99, -40, -30, 20, 20), (-40, -99, -40, -70, 20, 20))
     p.chosen.requires_grad_()
-    loss = LOSSES["sdpo"].of(p, k)
-    assert loss.item() == pytest.approx((0.8 * 0.5) ** 2 / 2, abs=1e-12)
-    loss.sum().backward()
+    losses = LOSSES["sdpo"].of(p, k)
+    torch.testing.assert_close(losses, torch.tensor([0.32, 0.32], dtype=torch.float64), rtol=0, atol=1e-12)
+    losses.sum().backward()
     assert p.chosen.grad is not None
-    assert p.chosen.grad.item() == pytest.approx(-0.8 * 0.5 / 20, abs=1e-12)
-    assert LOSSES["sdpo"].of(some(-30, -99, -40, -30, 20, 20), Knobs(beta=1.0)).item() == 0.0
-    regretted = some(-40, -99, -40, -50, 20, 20)
-    regretted.chosen.requires_grad_()
-    LOSSES["sdpo"].of(regretted, k).sum().backward()
-    assert regretted.chosen.grad is not None
-    assert regretted.chosen.grad.item() > 0
+    assert p.chosen.grad.tolist() == pytest.approx([-0.04, 0.04], abs=1e-12)  # the regretted one becomes less likely
+    there = step((-24, -99, -40, -30, 20, 20), (-56, -99, -40, -70, 20, 20))
+    torch.testing.assert_close(LOSSES["sdpo"].of(there, k), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_what_every_reply_loses_by_hindsight_teaches_nothing() -> None:
+    """After the user went on no reply follows as well as before; a model must not fall silent over it."""
+    p = step((-40, -99, -40, -60, 20, 20), (-20, -99, -20, -30, 10, 10))
+    p.chosen.requires_grad_()
+    LOSSES["sdpo"].of(p, Knobs(beta=1.0)).sum().backward()
+    assert p.chosen.grad is not None
+    assert p.chosen.grad.tolist() == [0.0, 0.0]
 
 
 def test_one_minus_exp_keeps_its_digits_at_both_ends() -> None:

@@ -100,6 +100,11 @@ class AlignConfig(Value, frozen=True, forbid_unknown_fields=True):
             "loss.ce_weight is for the streams T+CE": loss.streams == "T+CE" or loss.ce_weight == usual.ce_weight,
             "loss.ld_alpha needs a loss with a reference": chosen.reference or loss.ld_alpha == 1,
             "loss.ld_alpha is for preferences": not chosen.hindsight or loss.ld_alpha == 1,
+            "a reply's place after the user's next words is not the model's: loss.padding_weight must be 0, "
+            "and loss.streams not timing": not chosen.hindsight
+            or (loss.streams != "timing" and (loss.streams == "A" or loss.padding_weight == 0)),
+            f"{loss.name} sets the replies of a step against each other: optim.micro_batch or optim.accumulate "
+            "must be more than 1": not chosen.hindsight or self.optim.micro_batch * self.optim.accumulate > 1,
             "loss.sft_weight repeats the loss sft": loss.name != "sft" or loss.sft_weight == 0,
             "run.patience needs run.eval_every": not self.run.patience or self.run.eval_every > 0,
         }
@@ -138,7 +143,7 @@ TINY: dict[str, Any] = {  # the embedded model on a processor
 SDPO: dict[str, Any] = {  # the embedded model, from its users' next words; pairs of `duologue align hindsight`
     **TINY,
     "data": {"pairs": "runs/hindsight"},
-    "loss": {"name": "sdpo", "beta": 1.0},
+    "loss": {"name": "sdpo", "beta": 1.0, "padding_weight": 0.0},
     "run": {**TINY["run"], "folder": "runs/sdpo"},
 }
 PRESETS = {"paper": PAPER, "tiny": TINY, "sdpo": SDPO}

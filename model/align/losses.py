@@ -6,7 +6,7 @@ the formula and its source. Where published code disagrees the variant is TRL's 
 except the likelihood terms of SFT, CPO and ORPO: they are per pair, not per batch, so that no pair's loss hangs on
 its neighbours.
 
-The one non-obvious thing is `coupled`: AOT sorts the pairs of a step and KTO measures its zero on them, so these two
+The one non-obvious thing is `coupled`: AOT sorts the pairs of a step, KTO and SDPO measure their zero on them, so these
 are functions of a whole step and a trainer must not call them on a part of it. Which tokens make up a reply's
 log-probability is decided elsewhere.
 """
@@ -160,14 +160,15 @@ def aot(p: Replies, k: Knobs) -> Tensor:
 
 
 def sdpo(p: Replies, k: Knobs) -> Tensor:
-    """(u/n - beta a)^2 / 2, a = ref_rejected/m - ref_chosen/n: how much likelier per token the reply is once the user's
-    next words are known. The "rejected" side is the same reply after those words (`model.align.hindsight`).
+    """(u/n - beta (a - mean a))^2 / 2, a = ref_rejected/m - ref_chosen/n: how much likelier per token the reply is once
+    the user's next words are known. The "rejected" side is the same reply after those words (`model.align.hindsight`).
 
     Self-distillation from hindsight, after "Aligning Language Models from User Interactions", per reply where that
-    is per token. The first gradient is -beta a times that of c/n; at beta 1 the end is the hindsight's own likelihood.
+    is per token. The mean is the step's: of a model's own replies the expected gain is below 0 whatever users say, and
+    a square would teach that. The first gradient is -beta (a - mean a) times that of c/n.
     """
     gain = p.ref_rejected / p.rejected_count - p.ref_chosen / p.chosen_count
-    return (p.u / p.chosen_count - k.beta * gain) ** 2 / 2
+    return (p.u / p.chosen_count - k.beta * (gain - gain.mean())) ** 2 / 2
 
 
 def sft(p: Replies, k: Knobs) -> Tensor:
@@ -207,7 +208,7 @@ LOSSES: dict[str, Loss] = {
     "discopop": Loss(discopop, _reads("beta", "tau")),
     "aot": Loss(aot, _reads("beta", "smoothing"), coupled=True),
     "sft": Loss(sft, _reads(), reference=False),
-    "sdpo": Loss(sdpo, _reads("beta"), hindsight=True),
+    "sdpo": Loss(sdpo, _reads("beta"), coupled=True, hindsight=True),
 }
 
 
