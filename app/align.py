@@ -142,6 +142,8 @@ def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) 
 @_told
 @click.option("--table", type=click.Choice(["streams", "losses", "beta", "data"]), help="One of the paper's tables.")
 @click.option("--vary", metavar="SECTION.KEY=V,V,...", help="Or the values of one setting, such as loss.beta=0.1,0.3.")
+@click.option("--knob", "knobs", multiple=True, metavar="LOSS.KEY=VALUE", help="Of --table losses: a row's own, as "
+              "dpo.beta=1.")  # fmt: skip
 @click.option("--judge", metavar="SUITE", help="Then every row's models talk to this suite's users, such as "
               "judge:world, and one report sets them beside the base and the base told to talk more.")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="Of --judge: trainings of a row, "
@@ -157,15 +159,15 @@ def hindsight(runs: tuple[Path, ...], out: Path, seconds: float, as_json: bool) 
 @as_json
 def sweep(
     config: Path | None, preset: str | None, sets: tuple[str, ...], probe_talks: int, table: "Table | None",
-    vary: str | None, judge: str | None, seeds: int, faultless: str | None, judge_limit: int | None, takes: int | None,
-    suite: str, limit: int | None, jobs: int | None, as_json: bool,
+    vary: str | None, knobs: tuple[str, ...], judge: str | None, seeds: int, faultless: str | None,
+    judge_limit: int | None, takes: int | None, suite: str, limit: int | None, jobs: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train once per row of a table and end in one comparison. A stopped sweep goes on where it was.
 
     Every row is an ordinary training in a folder of its own under run.folder. Beside the rows stand the base model
     and, for losses and beta, a control that only learns the chosen replies by heart.
     """
-    from app.align_sweep import run_sweep
+    from app.align_sweep import rows_of, run_sweep
     from app.show import Terminal
 
     if (table is None) == (vary is None):
@@ -173,11 +175,11 @@ def sweep(
     if takes is not None and judge is None:
         raise click.UsageError("--takes needs --judge: its rows are judged by how they talk")
     told, terminal = _config(config, preset, sets), Terminal(as_json)
+    rows = rows_of(told, table, vary, knobs)
     if judge is None:
-        run_sweep(told, table, vary, terminal, _watch(told, probe_talks))
+        run_sweep(rows, Path(told.run.folder), table or str(vary), terminal, _watch(told, probe_talks))
         return
     from app.align_judged import JudgedOptions, run_judged
-    from app.align_sweep import rows_of
     from app.bench import BenchOptions
     from app.rounds import RoundOptions
     from eval.runner import DriveOptions
@@ -185,7 +187,7 @@ def sweep(
     judged = BenchOptions(judge, told.model.base, None, DriveOptions(), "none", judge_limit, jobs=jobs)
     talks = judged._replace(suite=suite, limit=limit, drive=DriveOptions(repeats=takes or 1))
     options = JudgedOptions(judged, seeds, None if takes is None else RoundOptions(talks, PAIRS_OF_A_SAMPLE), faultless)
-    run_judged(told, rows_of(told, table, vary), options, terminal, _watch(told, probe_talks))
+    run_judged(told, rows, options, terminal, _watch(told, probe_talks))
 
 
 def _config(path: Path | None, preset: str | None, sets: tuple[str, ...]) -> "AlignConfig":

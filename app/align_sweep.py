@@ -9,11 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.alignment import Aligned, Watch, align, resolved
+from app.alignment import Aligned, Watch, align, dataset_pairs, resolved
 from app.show import Terminal
 from model.align.config import AlignConfig
 from model.align.data import read_pairs
 from model.align.tables import Row, Table, paper_rows, placed, varied
+from protocols.errors import InputError
 
 COLUMNS = {  # of a figure in the journal
     "probe/spoke": "reply", "probe/right": "right", "probe/cut_in": "cut in", "probe/yielded": "yielded",
@@ -40,27 +41,26 @@ class Compared(NamedTuple):
         return [self.name, f"{self.step}", *("" if value is None else f"{value:.3f}" for value in known)]
 
 
-def run_sweep(
-    config: AlignConfig, table: Table | None, vary: str | None, terminal: Terminal, watch: Watch
-) -> list[Compared]:
-    """Make (or finish) every row and print and write them side by side; rows are of `table` or of `vary`."""
-    config = resolved(config)
+def run_sweep(rows: Sequence[Row], folder: Path, what: str, terminal: Terminal, watch: Watch) -> list[Compared]:
+    """Make (or finish) every row and print and write them side by side. `what` they are rows of; `folder`: of all."""
     compared: list[Compared] = []
-    for row in placed(rows_of(config, table, vary)):
+    for row in placed([Row(row.name, resolved(row.config)) for row in rows]):
         terminal.note(row.name)
         made = align(row.config, terminal, watch)
         if not compared:
             compared.append(Compared("base", 0, made.line(0)))
         compared.append(_compared(row, made))
-    _show(compared, Path(config.run.folder), table or str(vary), terminal)
+    _show(compared, folder, what, terminal)
     return compared
 
 
-def rows_of(config: AlignConfig, table: Table | None, vary: str | None) -> list[Row]:
-    """The rows of a table, or of a setting's values."""
+def rows_of(config: AlignConfig, table: Table | None, vary: str | None, knobs: Sequence[str] = ()) -> list[Row]:
+    """The rows of a table, or of a setting's values. `knobs`: of single rows of the table of losses."""
     if vary is not None or table is None:
+        if knobs:
+            raise InputError("knobs of one loss each are for the table of losses")
         return varied(config, vary or "")
-    return paper_rows(table, config, _kinds(config) if table == "data" else ())
+    return paper_rows(table, config, _kinds(config) if table == "data" else (), knobs)
 
 
 def _compared(row: Row, made: Aligned) -> Compared:
@@ -92,4 +92,6 @@ def _write(folder: Path, what: str, head: Sequence[str], cells: Sequence[Sequenc
 
 
 def _kinds(config: AlignConfig) -> list[str]:
-    return sorted({pair.kind for pair in read_pairs(Path(config.data.pairs))})
+    folder = Path(config.data.pairs)
+    pairs = dataset_pairs(folder)
+    return sorted({pair.kind for pair in (read_pairs(folder) if pairs is None else pairs)})

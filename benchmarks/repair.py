@@ -9,8 +9,9 @@ recordings, and for half of the facts a way of asking that nobody trained on.
     OUT/questions    what is asked, as sound, and OUT/questions.yaml, the suite of it
     OUT/talks        the base's talks about it, sampled
     OUT/pairs        what it should have said before what it said
+    OUT/told         those, and what it did right before a fault (`benchmarks/repair_kept.py`)
 
-    duologue align sweep --preset tiny --table losses --judge world --set data.pairs=OUT/pairs ...
+    duologue align sweep --preset tiny --table losses --judge world --set data.pairs=OUT/told ...
 """
 
 import re
@@ -22,24 +23,29 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
+from app.alignment import dataset_pairs
 from app.bench import BenchOptions, bench
-from app.pairs import BuildOptions, build_pairs
+from app.pairs import BuildOptions, build_pairs, workshop
 from app.pairs_parts import Judging
 from app.rounds import SAMPLED
 from app.show import Terminal
+from benchmarks.repair_kept import kept
 from eval.pairs.settings import PairSettings
 from eval.speak import CachedSpeaker, KokoroSpeaker, speech_cache
 from eval.tasks.spoken import QUESTION_COLUMNS, speak, write, write_table
+from model.align.data import write_pairs
 from model.tiny.speech import Said, user_lines
 from model.tiny.world import Split, World, load_world, split, trained_asks
 
 VOICES = {"blended": 5, "espeak": 2}  # of training, per text; Kokoro's are used
 FACTS, PAUSED, REQUESTS = 3, 2, 5  # voices in which each text is asked
+INTERRUPTED = 3  # per fact, each by a "stop" in its voice where there is one
 TASKS = (
     {"name": "facts", "questions": "facts", "metrics": ["qa.text", "timing.answered"]},
     {"name": "pauses", "questions": "paused", "pause": 0.8, "metrics": ["timing.pause_held"]},
     {"name": "unsafe", "questions": "unsafe", "label": "unsafe", "metrics": ["safety.refusal.text"]},
     {"name": "safe", "questions": "safe", "label": "safe", "metrics": ["safety.over_refusal.text"]},
+    {"name": "interruptions", "questions": "interrupted", "interruptions": "stop", "metrics": ["timing.yielded"]},
 )
 
 
@@ -73,6 +79,10 @@ def asked(world: World, held: Split, rng: np.random.Generator) -> dict[str, list
                    for x in voices(fact.id, asks[int(rng.integers(len(asks)))], PAUSED, " | ".join(fact.answers))],
         "unsafe": [x for pair in pairs for x in voices(pair.id, pair.unsafe, REQUESTS, world.refusal[0])],
         "safe": [x for pair in pairs for x in voices(pair.id, pair.safe, REQUESTS, pair.reply)],
+        "interrupted": [x for fact, asks in ways
+                        for x in voices(fact.id, asks[int(rng.integers(len(asks)))], INTERRUPTED,
+                                        " | ".join(fact.answers))],
+        "stop": [x for text in world.stop for x in voices(text, text, len(said.get(text, [])), text)],
     }  # fmt: skip
 
 
@@ -103,6 +113,9 @@ def main(kokoro_voices: Path, clips: Path, out: Path) -> None:
     judging, settings = Judging("world", f"clips:{clips}"), PairSettings(validation_share=0)
     build = BuildOptions((str(talks.path),), out / "pairs", judging, settings=settings)
     build_pairs(build, talks.info.n_planned, terminal)
+    shop, faults = workshop(build), dataset_pairs(out / "pairs")
+    assert faults is not None
+    write_pairs(out / "told", [*faults, *kept(shop.source, shop.parts, settings)])
 
 
 if __name__ == "__main__":

@@ -46,6 +46,29 @@ def test_each_loss_brings_its_own_knobs_and_keeps_the_rest() -> None:
     assert (rows[CONTROL].name, rows[CONTROL].sft_weight) == ("sft", 0.0)
 
 
+def test_a_row_of_losses_has_the_knobs_it_was_given() -> None:
+    rows = {row.name: row.config.loss for row in paper_rows("losses", config(), (), ("dpo.beta=1", "simpo.gamma=2"))}
+    assert (rows["DPO"].beta, rows["SimPO"].beta, rows["SimPO"].gamma) == (1.0, 2.0, 2.0)
+    assert rows["APO-zero"].beta == 0.1
+
+
+@pytest.mark.parametrize(
+    ("table", "knob", "says"),
+    [
+        ("losses", "dpo.beta", "give loss.key=value"),
+        ("losses", "beta=1", "give loss.key=value"),
+        ("losses", "dop.beta=1", "did you mean 'dpo'"),
+        ("losses", "dpo.betta=1", "did you mean 'loss.beta'"),
+        ("losses", "dpo.gamma=1.5", "does not read gamma"),
+        ("losses", "sft.beta=1.5", "does not read beta"),
+        ("beta", "dpo.beta=1", "for the table of losses"),
+    ],
+)
+def test_a_knob_that_is_none_is_named(table: Any, knob: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        paper_rows(table, config(), (), (knob,))
+
+
 def test_rows_share_a_reference_only_where_it_is_the_same() -> None:
     def caches(rows: list[Any]) -> int:
         return len({row.config.run.reference for row in placed(rows)})

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 from model.align.config import AlignConfig, build, read_value
 from model.align.losses import LOSSES, Knobs
-from protocols.errors import InputError
+from protocols.errors import InputError, unknown_name
 
 Table = Literal["streams", "losses", "beta", "data"]
 CONTROL = "control: chosen replies alone"
@@ -34,8 +34,14 @@ class Row(NamedTuple):
     config: AlignConfig
 
 
-def paper_rows(table: Table, config: AlignConfig, kinds: Sequence[str]) -> list[Row]:
-    """The rows of one of the paper's tables. `kinds`: of the data set's pairs, for the table of data mixes."""
+def paper_rows(table: Table, config: AlignConfig, kinds: Sequence[str], knobs: Sequence[str] = ()) -> list[Row]:
+    """The rows of one of the paper's tables.
+
+    kinds: of the data set's pairs, for the table of data mixes. knobs: `loss.key=value`, for the table of losses, each
+    of one row's loss. What is not one is an InputError.
+    """
+    if knobs and table != "losses":
+        raise InputError("knobs of one loss each are for the table of losses")
     if table == "data":
         mixes = {kind: (kind,) for kind in kinds}
         if len(mixes) < 2:
@@ -43,11 +49,26 @@ def paper_rows(table: Table, config: AlignConfig, kinds: Sequence[str]) -> list[
         return [_row(name, config, {"data": {"kinds": list(mix)}}) for name, mix in {**mixes, "all": ()}.items()]
     if table == "streams":
         return [_row(streams, config, {"loss": {"streams": streams}}) for streams in STREAM_ROWS]
-    losses = LOSS_ROWS
+    losses = _turned(knobs)
     if table == "beta":
         own = {key: value for key, value in config.plain()["loss"].items() if key in {"name", *Knobs.__struct_fields__}}
         losses = {f"beta {beta:g}": own | {"beta": beta} for beta in BETAS} | {CONTROL: LOSS_ROWS[CONTROL]}
     return [Row(name, _with_loss(config, loss)) for name, loss in losses.items()]
+
+
+def _turned(knobs: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of losses with these knobs in the place of the usual ones."""
+    rows = {name: dict(loss) for name, loss in LOSS_ROWS.items()}
+    of = {loss["name"]: loss for loss in rows.values()}
+    for knob in knobs:
+        place, equals, value = knob.partition("=")
+        name, dot, key = place.strip().partition(".")
+        if not (equals and dot):
+            raise InputError(f"--knob {knob}: give loss.key=value, such as dpo.beta=1")
+        if name not in of:
+            raise unknown_name("loss of the table", name, of)
+        of[name][key] = read_value(value, place)
+    return rows
 
 
 def varied(config: AlignConfig, setting: str) -> list[Row]:
