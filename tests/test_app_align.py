@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from align_builders import pair
-from app.align_sweep import COLUMNS
+from app.align_sweep import COLUMNS, rows_of
 from app.alignment import dataset_pairs
 from app.cli import cli
 from eval.pairs.dataset import Dataset
+from model.align.config import read_config
 from model.align.data import write_pairs
 from model.align.trainer import Trainer
 from model.lm import DuplexLM, LMConfig, load_kyutai, save_kyutai
@@ -55,6 +56,10 @@ def test_a_dataset_of_pairs_is_read_as_the_trainer_takes_it(tmp_path: Path, plac
     assert len({p.id for p in pairs}) == len(pairs) > 20
     assert all(p.context.shape[0] == 17 and p.chosen.shape[1] for p in pairs)
     assert dataset_pairs(tmp_path / "pairs") is None
+    config = read_config(None, "tiny", ["model.base=.", f"data.pairs={tmp_path / 'dataset'}", "run.folder=r"])
+    kinds = {p.kind for p in pairs}
+    assert len(kinds) > 1
+    assert {row.name for row in rows_of(config, "data", None)} == {*kinds, "all"}
 
 
 def duologue(*args: str) -> Result:
@@ -154,8 +159,9 @@ def test_a_dry_run_loads_and_writes_nothing(tmp_path: Path, places: list[str]) -
 
 
 def test_a_sweep_ends_in_one_table(tmp_path: Path, places: list[str]) -> None:
-    told = ("align", "sweep", "--preset", "tiny", *places, *FAST, *STILL, "--json")
-    made = printed(duologue(*told, "--table", "losses"))
+    told = ("align", "sweep", "--preset", "tiny", *places, *FAST, *STILL, "--json", "--table", "losses")
+    told += ("--knob", "dpo.beta=1")
+    made = printed(duologue(*told))
     control = "control: chosen replies alone"
     assert [row["row"] for row in made["rows"]] == ["base", "DPO-LN", "DPO", "SimPO", "APO-zero", control]
     assert set(made["rows"][1]["figures"]) == {c for c in COLUMNS if c.startswith("eval_")}
@@ -164,7 +170,9 @@ def test_a_sweep_ends_in_one_table(tmp_path: Path, places: list[str]) -> None:
     assert (run / "apo-zero" / "model" / "model.safetensors").exists()
     assert len(list(run.glob("reference-*"))) == 1
     before = (run / "simpo" / "metrics.jsonl").read_bytes()
-    assert printed(duologue(*told, "--table", "losses"))["rows"] == made["rows"]
+    betas = {name: json.loads((run / name / "config.json").read_text())["loss"]["beta"] for name in ("dpo", "apo-zero")}
+    assert betas == {"dpo": 1.0, "apo-zero": 0.1}
+    assert printed(duologue(*told))["rows"] == made["rows"]
     assert (run / "simpo" / "metrics.jsonl").read_bytes() == before
 
 
@@ -183,6 +191,8 @@ def test_one_setting_can_be_varied(places: list[str]) -> None:
         (("--vary", "loss.beat=1,2"), "did you mean 'loss.beta'"),
         (("--vary", "loss.beta=1,1"), "must differ"),
         (("--vary", "data.kinds=[timin]"), "did you mean 'timing'"),
+        (("--vary", "loss.beta=1,2", "--knob", "dpo.beta=1"), "for the table of losses"),
+        (("--table", "losses", "--knob", "dop.beta=1"), "did you mean 'dpo'"),
     ],
 )
 def test_a_sweep_that_makes_no_sense_is_one_clear_error(places: list[str], args: tuple[str, ...], says: str) -> None:
