@@ -29,6 +29,7 @@ FIGURES = {  # of the table at the end, as the journal names them
     "probe/latency": "first word after (s)",
     "probe/replay": "words of a reply",
     "probe/length": "words said over words due",
+    "probe/wordless": "heard while it says nothing",
 }
 
 

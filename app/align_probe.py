@@ -19,6 +19,7 @@ from eval.tasks.user import render, user_sound
 from model.align.probe import Probe, Stimulus
 from model.codec import Codec
 from model.tiny.clips import encode_many
+from model.tiny.voice import layout_of
 from protocols.duplex import FRAME, SAMPLE_RATE
 from protocols.errors import InputError
 from protocols.records import Sample
@@ -40,7 +41,8 @@ def probe_of(base: Path, codec: Codec, n_talks: int, suite: Suite | None = None)
             "give --set run.probe_every=0 to do without"
         ) from error
     made = suite or load_suite("world", SileroActivity())
-    return Probe(stimuli_of(_chosen(made, n_talks), made.root, codec), words)
+    silence = layout_of(codec).agent_silence[0]
+    return Probe(stimuli_of(_chosen(made, n_talks), made.root, codec), words, silence=silence)
 
 
 def stimuli_of(samples: Sequence[Sample], root: Path, codec: Codec) -> list[Stimulus]:

@@ -20,13 +20,13 @@ COLUMNS = {  # of a figure in the journal
     "probe/spoke": "reply", "probe/right": "right", "probe/cut_in": "cut in", "probe/yielded": "yielded",
     "probe/endless": "endless",
     "probe/latency": "latency (s)", "probe/replay": "words",
-    "probe/length": "of due", "eval_rewards/accuracies": "ranked",
+    "probe/length": "of due", "probe/wordless": "wordless", "eval_rewards/accuracies": "ranked",
     "eval_chosen_fell": "chosen fell", "eval_loss": "loss",
 }  # fmt: skip
 MEANING = (
     "reply: talks with a reply; right: right answers; cut in: pauses cut into; yielded: interruptions yielded to; "
     "endless: talks without an end; latency: to the first word; words: of a reply; of due: beside a reply "
-    "without faults; ranked: validation pairs ranked as "
+    "without faults; wordless: heard in the time it says nothing; ranked: validation pairs ranked as "
     "wanted; chosen fell: chosen replies that became less likely; loss: of validation, each row's own."
 )
 

@@ -8,7 +8,7 @@ import torch
 
 from align_builders import SMALL, tokens
 from model.align.probe import Probe, Stimulus, alarms
-from model.lm import Decoding, DuplexLM
+from model.lm import NO_INPUT, Decoding, DuplexLM
 from protocols.errors import InputError
 
 torch.set_num_threads(1)
@@ -29,7 +29,7 @@ class Says(Probe):
         self._texts = [np.array([text.get(t, PAD) for t in range(frames)]) for text in texts]
 
     def talk(self, lm: DuplexLM) -> list[np.ndarray]:
-        return self._texts
+        return [text[None] for text in self._texts]
 
 
 def figures(stimulus: Stimulus, text: dict[int, int], frames: int = 60) -> dict[str, float]:
@@ -81,11 +81,11 @@ def test_talks_are_the_models_own_and_do_not_know_each_other() -> None:
     for said, one in zip(both, users, strict=True):
         (alone,) = Probe([one], WORDS, Decoding(0, 0)).talk(lm)
         np.testing.assert_array_equal(said, alone)
-        assert len(said) == one.codes.shape[1] - max(SMALL.delays)
+        assert said.shape == (1 + SMALL.dep_q, one.codes.shape[1] - max(SMALL.delays))
     heard = torch.from_numpy(users[1].codes.astype(np.int64))[None]
     with lm.streaming(1, Decoding(0, 0)):
-        steps = [lm.step(frame).tokens[0, 0].item() for frame in heard.unbind(2)]
-    np.testing.assert_array_equal(both[1], steps[max(SMALL.delays) :])
+        steps = [lm.step(frame).tokens[0].numpy() for frame in heard.unbind(2)]
+    np.testing.assert_array_equal(both[1], np.stack(steps[max(SMALL.delays) :], 1))
 
 
 def test_two_probes_of_one_model_agree() -> None:
@@ -123,10 +123,43 @@ def test_the_interruption_is_heard_after_the_first_word_of_the_answer() -> None:
     over = tokens(SMALL, 6, 9)[HEARD]
     plain, cut = user("a", 40, 4), user("a", 40, 4, interruption=over)
     alone, heard = (Probe([one], WORDS, Decoding(0, 0)).talk(lm)[0] for one in (plain, cut))
-    first = next(t for t in range(4, len(alone)) if alone[t] not in (PAD, EPAD))
-    np.testing.assert_array_equal(alone[: first + 5], heard[: first + 5])
+    first = next(t for t in range(4, alone.shape[1]) if alone[0, t] not in (PAD, EPAD))
+    np.testing.assert_array_equal(alone[:2, : first + 5], heard[:2, : first + 5])  # delayed codes come a step later
     codes = plain.codes.copy()
     codes[:, first + 5 : first + 11] = over
     (told,) = Probe([Stimulus("b", codes, 4)], WORDS, Decoding(0, 0)).talk(lm)
     np.testing.assert_array_equal(heard, told)
     assert (heard != alone).any()
+
+
+class Sounds(Probe):
+    """The agent's text and semantic codes are given."""
+
+    def __init__(self, agent: np.ndarray) -> None:
+        super().__init__([user("a")], WORDS, silence=7)
+        self._agent = agent
+
+    def talk(self, lm: DuplexLM) -> list[np.ndarray]:
+        return [self._agent]
+
+
+def test_sound_far_from_any_word_is_wordless() -> None:
+    """A word in frame 20 of 60 takes the 16 frames from 17 to 32; what is not known in the first two counts nowhere."""
+    agent = np.stack([np.full(60, PAD), np.full(60, 7)])
+    agent[:, :2] = NO_INPUT
+    agent[0, 20] = 5
+    agent[1, 17:33] = 1
+    assert Sounds(agent)(DuplexLM(SMALL))["wordless"] == 0.0
+    agent[1, 40:50] = 1
+    assert Sounds(agent)(DuplexLM(SMALL))["wordless"] == 10 / 42
+    agent[1, 33] = 1
+    assert Sounds(agent)(DuplexLM(SMALL))["wordless"] == 11 / 42
+    agent[0] = 5  # words everywhere: there is no such time
+    assert "wordless" not in Sounds(agent)(DuplexLM(SMALL))
+
+
+def test_a_murmur_raises_an_alarm() -> None:
+    base = {"spoke": 1.0, "endless": 0.0, "wordless": 0.001}
+    assert alarms(base, base | {"wordless": 0.04}) == []
+    (said,) = alarms(base, base | {"wordless": 0.48})
+    assert said == "its sound leaves its words: heard in 48% of the time it says nothing, 0% before"

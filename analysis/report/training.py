@@ -37,6 +37,7 @@ PANELS = (
     ),
     Panel("How it talks: reply length", "words", ("probe/replay",)),
     Panel("How it talks: time to the first word", "seconds", ("probe/latency",)),
+    Panel("Heard while it says nothing", "share of that time", ("probe/wordless",)),
     Panel("Chosen replies that became less likely", "share of pairs", ("chosen_fell", "eval_chosen_fell")),
     Panel("Chosen replies against the reference", "log-ratio", tuple(f"ratios/{s}/chosen" for s in STREAMS)),
     Panel("Rejected replies against the reference", "log-ratio", tuple(f"ratios/{s}/rejected" for s in STREAMS)),

@@ -4,8 +4,10 @@ Loss and margin do not show a collapse into silence or into endless talk; this d
 detector. The users are codes that are handed in; the agent is the model itself, sampled from fixed seeds, so that two
 probes differ by the model alone. All talks run side by side in one batch.
 
-What counts as speech is the text stream's words, so times are those of tokens: a word sounds a little later. An agent
-that never speaks is no answer (wrong), not missing data; only when and how long it spoke is then not known and left
+What counts as speech is the text stream's words, so times are those of tokens: a word sounds a little later. Whether
+the sound still follows the words is a figure of its own, because text alone can be trained so hard that the agent
+murmurs while it writes nothing. An agent that never speaks is no answer (wrong), not missing data; only when and how
+long it spoke is then not known and left
 out. What a right answer is, is handed in as a function.
 """
 
@@ -25,6 +27,7 @@ INTO_FRAMES = 5  # 0.4 s after its first word the agent is interrupted, where a 
 REACT_FRAMES = 12  # 1 s from there on it may still speak
 HEARD_FRAMES = 6  # and a word in the half second after that is talking on
 SILENT_FRAMES = 20  # 1.6 s without a word end a reply (the paper's replay length)
+BEFORE_FRAMES, AFTER_FRAMES = 3, 12  # around a word its sound may be heard
 ENDLESS_SECONDS = 2.0  # a word in the last of these is said by an agent that does not stop
 
 
@@ -45,26 +48,23 @@ class Probe:
     """Calls `lm` with every stimulus; called with the model and the step, it gives the figures."""
 
     def __init__(
-        self, stimuli: Sequence[Stimulus], words: Sequence[str], decoding: Decoding | None = None, seed: int = 0
-    ) -> None:
-        """`words`: of the text tokens, by id."""
+        self, stimuli: Sequence[Stimulus], words: Sequence[str], decoding: Decoding | None = None, seed: int = 0,
+        silence: int | None = None,
+    ) -> None:  # fmt: skip
+        """`words`: of the text tokens, by id. `silence`: the agent's semantic code of it; None: not known."""
         if not stimuli:
             raise InputError("a probe needs at least one user to talk to")
-        self._stimuli, self._words, self._decoding, self._seed = (
-            tuple(stimuli),
-            tuple(words),
-            decoding or Decoding(),
-            seed,
-        )
+        self._stimuli, self._words = tuple(stimuli), tuple(words)
+        self._decoding, self._seed, self._silence = decoding or Decoding(), seed, silence
 
     def __call__(self, lm: DuplexLM, step: int = 0) -> dict[str, float]:
         said = self.talk(lm)
         silent = [lm.config.existing_text_padding_id, lm.config.existing_text_end_padding_id]
-        read = [self._read(stimulus, text, silent) for stimulus, text in zip(self._stimuli, said, strict=True)]
+        read = [self._read(stimulus, agent, silent) for stimulus, agent in zip(self._stimuli, said, strict=True)]
         return _means(read)
 
     def talk(self, lm: DuplexLM) -> list[npt.NDArray[np.int64]]:
-        """What the agent writes in each talk: text tokens [frames], NO_INPUT in the first frames' place of a delay."""
+        """The agent in each talk: tokens [1 + dep_q, frames], NO_INPUT in the first frames' place of a delay."""
         users = lm.config.n_q - lm.config.dep_q
         for stimulus in self._stimuli:
             if len(stimulus.codes) != users:
@@ -81,12 +81,13 @@ class Probe:
             lm.reset(torch.ones(len(lengths), dtype=torch.bool, device=device), seeds)
             for frame in range(longest):
                 given = lm.step(heard[:, :, frame].to(device), (frame < lengths).to(device))
-                columns.append(given.tokens[:, 0].cpu())
-                interrupted.after(frame, columns[-1], heard)
-        text = torch.stack(columns[late:], 1).numpy()
-        return [row[: max(int(n) - late, 0)] for row, n in zip(text, lengths, strict=True)]
+                columns.append(given.tokens.cpu())
+                interrupted.after(frame, columns[-1][:, 0], heard)
+        agent = torch.stack(columns[late:], 2).numpy()
+        return [talk[:, : max(int(n) - late, 0)] for talk, n in zip(agent, lengths, strict=True)]
 
-    def _read(self, stimulus: Stimulus, text: npt.NDArray[np.int64], silent: Sequence[int]) -> "Reading":
+    def _read(self, stimulus: Stimulus, agent: npt.NDArray[np.int64], silent: Sequence[int]) -> "Reading":
+        text = agent[0]
         spoken = ~np.isin(text, silent) & (text != NO_INPUT)
         after = np.flatnonzero(spoken[stimulus.end_frame :])
         reply = " ".join(self._words[token] for token in text[stimulus.end_frame :][after])
@@ -100,6 +101,7 @@ class Probe:
             replay=replay,
             length=replay / stimulus.due_words if replay and stimulus.due_words else None,
             yielded=_yielded(stimulus, after),
+            wordless=None if self._silence is None else _wordless(spoken, agent[1], self._silence),
         )
 
 
@@ -114,6 +116,7 @@ class Reading(NamedTuple):
     replay: int | None  # words of the reply, until SILENT_FRAMES without one
     length: float | None  # the same over the words due
     yielded: bool | None  # silent a second after it was interrupted
+    wordless: float | None  # of the time it says no word, the share in which it is heard
 
 
 def _replay(after: npt.NDArray[np.intp]) -> int:
@@ -126,6 +129,13 @@ def _yielded(stimulus: Stimulus, after: npt.NDArray[np.intp]) -> bool | None:
         return None
     still = after - (after[0] + INTO_FRAMES + REACT_FRAMES)
     return not ((still >= 0) & (still < HEARD_FRAMES)).any()
+
+
+def _wordless(spoken: npt.NDArray[np.bool_], semantic: npt.NDArray[np.int64], silence: int) -> float | None:
+    quiet = semantic != NO_INPUT
+    for word in np.flatnonzero(spoken):
+        quiet[max(word - BEFORE_FRAMES, 0) : word + AFTER_FRAMES + 1] = False
+    return float(np.mean(semantic[quiet] != silence)) if quiet.any() else None
 
 
 class _Interruptions:
@@ -166,4 +176,8 @@ def alarms(base: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
         found.append(f"does not stop: still speaks at the end of {now['endless']:.0%} of talks")
     if (replay := now.get("replay", 0.0)) > 2 * max(before := base.get("replay", 0.0), 1.0):
         found.append(f"talks on: {replay:.1f} words a reply, {before:.1f} before")
+    if (heard := now.get("wordless", 0.0)) > max(0.05, 2 * (before := base.get("wordless", 0.0))):
+        found.append(
+            f"its sound leaves its words: heard in {heard:.0%} of the time it says nothing, {before:.0%} before"
+        )
     return found
