@@ -4,7 +4,8 @@
     FOLDER/ROW/seed-K             a training; its model talks in FOLDER/judged/ROW/seed-K
     FOLDER/judged/seeds-N/ROW     the talks of all seeds as takes of one run
     FOLDER/report-N               all rows beside the base: claims, non-inferiority, intervals
-    FOLDER/report-N/faults.json   what is left of each fault of the base, and how long replies are
+    FOLDER/report-N/faults.json   what is left of each fault of the base, how long replies are, and whether sound and
+                                  words still belong together
 
 Beside the rows stand the base and, because a gain can come from mere talkativeness, the base told to talk more. A model
 trained without faults can stand there too: what it does wrong is misheard or never learnt, and no preference mends
@@ -35,7 +36,9 @@ from app.joined import joined
 from app.reply_length import Due, ratios, said_and_due
 from app.rounds import SAMPLED, RoundOptions, own_pairs
 from app.show import Terminal
+from app.wordless import wordless
 from model.align.config import AlignConfig
+from model.align.probe import murmurs
 from model.align.tables import Row, placed, slug
 from protocols.records import Score
 from protocols.store import Run, write_whole
@@ -150,11 +153,14 @@ def _report(arms: Sequence[Arm], folder: Path, options: JudgedOptions, terminal:
     faultless = next((run for run in runs if run.info.system == FAULTLESS), None)
     found = [left for run in runs for left in faults_left(runs[0], run, faultless)]
     lengths = {run.info.system: _length(run) for run in runs}
+    apart = {arm.name: wordless(arm.runs) for arm in arms}
     _show(found, lengths, terminal)
+    _tell_apart(apart, terminal)
     harmed = [c.sentence for c in summary.claims if c.role == "harm" and c.harm is not None and c.harm.said != "none"]
     data = {
         "rows": [{**x._asdict(), "said": x.said} for x in found],
         "reply_length": lengths,
+        "wordless": apart,
         "harm_margins": summary.plan.harms,
         "harm_not_excluded": harmed,
         "seeds": n,
@@ -250,6 +256,17 @@ def _show(found: Sequence[Left], lengths: Mapping[str, Estimate | None], termina
             "planted: what is left of the part of the base's faults that a model trained without them lacks; where "
             "that part may well be nothing, it cannot be told."
         )
+
+
+def _tell_apart(apart: Mapping[str, Estimate | None], terminal: Terminal) -> None:
+    """A row whose sound does not follow its words is not what its other figures say."""
+    base = apart[BASE]
+    for row, share in apart.items():
+        if base is not None and share is not None and murmurs(base.value, share.value):
+            terminal.say(
+                f"{row} is heard in {_spread(share, 100)} % of the time it says nothing (base {base.value:.0%}): its "
+                "sound has left its words, and no other figure of this table shows that."
+            )
 
 
 def _cell(left: Left) -> str:

@@ -9,9 +9,11 @@ from msgspec.structs import replace
 from test_eval_pairs_sources import asked, run_of
 
 from analysis.ratio import ratio_of_means
-from app.align_judged import faults_left, plan_of
+from app.align_judged import BASE, _tell_apart, faults_left, plan_of
 from app.joined import joined
 from app.reply_length import Due, ratios, said_and_due
+from app.show import Terminal
+from app.wordless import wordless
 from eval.metrics import metric
 from model.systems.scripted import ScriptedSystem
 from model.tiny.world import load_world
@@ -172,3 +174,31 @@ def test_a_reply_ends_at_its_first_long_silence_and_only_uninterrupted_ones_coun
     found = said_and_due(run, Due())
     assert [(key, said) for key, (said, _) in found.items()] == [(Key("plain", 0), 2)]
     assert ratios(found).tolist() == [2 / found[Key("plain", 0)][1]]
+
+
+def test_sound_without_words_is_told_of_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One talk of two is heard in 16 of the 64 frames far from its word, of the embedded model alone."""
+    silent = np.zeros((17, 80), np.int16)
+    silent[0] = 3  # padding; codes of silence are 0
+    silent[0, 20] = 40
+    silent[1, 17:33] = 5
+    murmur = silent.copy()
+    murmur[1, 40:56] = 5
+
+    def told(system: str, *grids: np.ndarray) -> Run:
+        run = scored(tmp_path, f"{system.partition(':')[0]}-{len(list(tmp_path.iterdir()))}", [])
+        with run.writing() as writing:
+            writing.update(replace(run.info, system=system))
+            for n, grid in enumerate(grids):
+                stored = writing.write_tokens(Key(f"s{n}", 0), grid)
+                writing.append(Conversation(f"s{n}", 0, system, 0, None, "x", tokens=stored))
+        return Run(run.path)
+
+    base, row = wordless([told("tiny:base", silent)]), wordless([told("tiny:x", silent, murmur)])
+    assert base is not None
+    assert row is not None
+    assert (base.value, row.value, row.n) == (0.0, 0.125, 2)
+    assert wordless([told("moshi:x", murmur)]) is None
+    _tell_apart({BASE: base, "good": base, "DPO": row}, Terminal(as_json=False))
+    (line,) = capsys.readouterr().out.strip().splitlines()
+    assert line.startswith("DPO is heard in 12")

@@ -101,7 +101,7 @@ class Probe:
             replay=replay,
             length=replay / stimulus.due_words if replay and stimulus.due_words else None,
             yielded=_yielded(stimulus, after),
-            wordless=None if self._silence is None else _wordless(spoken, agent[1], self._silence),
+            wordless=None if self._silence is None else unworded(spoken, agent[1], self._silence),
         )
 
 
@@ -131,11 +131,17 @@ def _yielded(stimulus: Stimulus, after: npt.NDArray[np.intp]) -> bool | None:
     return not ((still >= 0) & (still < HEARD_FRAMES)).any()
 
 
-def _wordless(spoken: npt.NDArray[np.bool_], semantic: npt.NDArray[np.int64], silence: int) -> float | None:
+def unworded(spoken: npt.NDArray[np.bool_], semantic: npt.NDArray[np.integer], silence: int) -> float | None:
+    """Of the frames far from a word, the share that is no silence. [frames]; None: there is a word everywhere."""
     quiet = semantic != NO_INPUT
     for word in np.flatnonzero(spoken):
         quiet[max(word - BEFORE_FRAMES, 0) : word + AFTER_FRAMES + 1] = False
     return float(np.mean(semantic[quiet] != silence)) if quiet.any() else None
+
+
+def murmurs(base: float, now: float) -> bool:
+    """Whether so large a share of that kind is another model than the base, and not chance."""
+    return now > max(0.05, 2 * base)
 
 
 class _Interruptions:
@@ -176,7 +182,8 @@ def alarms(base: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
         found.append(f"does not stop: still speaks at the end of {now['endless']:.0%} of talks")
     if (replay := now.get("replay", 0.0)) > 2 * max(before := base.get("replay", 0.0), 1.0):
         found.append(f"talks on: {replay:.1f} words a reply, {before:.1f} before")
-    if (heard := now.get("wordless", 0.0)) > max(0.05, 2 * (before := base.get("wordless", 0.0))):
+    before, heard = base.get("wordless", 0.0), now.get("wordless", 0.0)
+    if murmurs(before, heard):
         found.append(
             f"its sound leaves its words: heard in {heard:.0%} of the time it says nothing, {before:.0%} before"
         )
