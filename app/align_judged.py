@@ -29,7 +29,7 @@ from analysis.ratio import ratio_of_means
 from analysis.report.plan import ClaimsPlan
 from analysis.report.summarize import summarize
 from analysis.tables import pair
-from app.alignment import Watch, align, resolved
+from app.alignment import Watch, align
 from app.bench import BenchOptions, bench
 from app.extras import extras, write_with_pages
 from app.joined import joined
@@ -124,7 +124,7 @@ def _systems(
     """Of one seed: a row's name, the system that talks for it, and how it decodes beyond what all do."""
     for name, (system, decoding) in controls.items():
         yield name, system, decoding
-    for row in placed([Row(row.name, resolved(row.config)) for row in rows]):
+    for row in placed(rows):
         run = replace(row.config.run, seed=seed, folder=f"{row.config.run.folder}/seed-{seed}")
         terminal.note(f"\n{row.name}, seed {seed}")
         made = align(replace(row.config, run=run), terminal, watch)

@@ -9,10 +9,9 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.alignment import Aligned, Watch, align, dataset_pairs, resolved
+from app.alignment import Aligned, Watch, align, pairs_in, resolved
 from app.show import Terminal
 from model.align.config import AlignConfig
-from model.align.data import read_pairs
 from model.align.tables import Row, Table, paper_rows, placed, varied
 from protocols.errors import InputError
 
@@ -44,7 +43,7 @@ class Compared(NamedTuple):
 def run_sweep(rows: Sequence[Row], folder: Path, what: str, terminal: Terminal, watch: Watch) -> list[Compared]:
     """Make (or finish) every row and print and write them side by side. `what` they are rows of; `folder`: of all."""
     compared: list[Compared] = []
-    for row in placed([Row(row.name, resolved(row.config)) for row in rows]):
+    for row in placed(rows):
         terminal.note(row.name)
         made = align(row.config, terminal, watch)
         if not compared:
@@ -56,6 +55,7 @@ def run_sweep(rows: Sequence[Row], folder: Path, what: str, terminal: Terminal, 
 
 def rows_of(config: AlignConfig, table: Table | None, vary: str | None, knobs: Sequence[str] = ()) -> list[Row]:
     """The rows of a table, or of a setting's values. `knobs`: of single rows of the table of losses."""
+    config = resolved(config)
     if vary is not None or table is None:
         if knobs:
             raise InputError("knobs of one loss each are for the table of losses")
@@ -92,6 +92,4 @@ def _write(folder: Path, what: str, head: Sequence[str], cells: Sequence[Sequenc
 
 
 def _kinds(config: AlignConfig) -> list[str]:
-    folder = Path(config.data.pairs)
-    pairs = dataset_pairs(folder)
-    return sorted({pair.kind for pair in (read_pairs(folder) if pairs is None else pairs)})
+    return sorted({pair.kind for pair in pairs_in(Path(config.data.pairs))})

@@ -24,7 +24,7 @@ from app.show import Terminal
 from app.systems import NAMED
 from model.align.board import Board, board
 from model.align.config import AlignConfig
-from model.align.data import TokenPair
+from model.align.data import TokenPair, read_pairs
 from model.align.export import export
 from model.align.journal import Journal
 from model.align.probe import alarms
@@ -75,6 +75,12 @@ def dataset_pairs(folder: Path) -> Iterator[TokenPair] | None:
     return (TokenPair(p.id, p.talk, p.window_start_frame, p.kind, p.context, p.chosen, p.rejected) for p in found)
 
 
+def pairs_in(folder: Path) -> Iterator[TokenPair]:
+    """The pairs of a folder of either kind: a dataset, or what `write_pairs` made."""
+    found = dataset_pairs(folder)
+    return read_pairs(folder) if found is None else found
+
+
 def align(
     config: AlignConfig,
     terminal: Terminal,
@@ -85,7 +91,7 @@ def align(
     """Make (or finish) an alignment. `pairs`: from elsewhere than the folder `data.pairs`."""
     config = resolved(config)
     folder = Path(config.run.folder)
-    trainer = start(config, watch.probe, dataset_pairs(Path(config.data.pairs)) if pairs is None else pairs, workers)
+    trainer = start(config, watch.probe, pairs_in(Path(config.data.pairs)) if pairs is None else pairs, workers)
     if trainer.resume() and workers.leads:
         terminal.note(f"going on after step {trainer.step} of {trainer.steps}")
     if (folder / "model").exists() and not trainer.stopped:

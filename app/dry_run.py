@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from app.alignment import resolved
+from app.alignment import pairs_in, resolved
 from app.show import Terminal
 from model.align.config import AlignConfig
-from model.align.data import read_pairs
 from model.align.size import SHAPES, Fork, Size, forward_operations, size_of
 from model.lm_kyutai import LMConfig, read_config
 from protocols.errors import InputError
@@ -77,7 +76,7 @@ def _shape(config: AlignConfig) -> LMConfig:
 def _forks(pairs: Path) -> tuple[Fork, Fork]:
     if not pairs.exists():
         return USUAL
-    lengths = [[part.shape[1] for part in (pair.context, *pair.replies)] for pair in read_pairs(pairs)]
+    lengths = [[part.shape[1] for part in (pair.context, *pair.replies)] for pair in pairs_in(pairs)]
     if not lengths:
         raise InputError(f"{pairs} holds no pairs")
     context, chosen, rejected = (round(x) for x in np.median(lengths, axis=0).tolist())

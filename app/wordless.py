@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.estimates import Estimate
 from analysis.paired import mean_estimate
-from model.align.probe import unworded
+from model.align.probe import unworded, words_in
 from model.tiny.codec import load_codec
 from model.tiny.grid import EPAD
 from model.tiny.voice import layout_of
@@ -32,8 +32,8 @@ def _shares(run: Run, layout: GridLayout) -> Iterator[tuple[str, float]]:
     for talk in run.read(Conversation):
         if talk.tokens is None:
             continue
-        tokens = np.load(run.path / talk.tokens.path, allow_pickle=False)
-        spoken = ~np.isin(tokens[layout.text], (layout.pad, EPAD)) & (tokens[layout.text] >= 0)
+        tokens = run.read_tokens(talk.tokens)
+        spoken = words_in(tokens[layout.text], (layout.pad, EPAD))
         share = unworded(spoken, tokens[layout.agent][0], layout.agent_silence[0])
         if share is not None:
             yield talk.sample, share

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from app.alignment import dataset_pairs
+from app.alignment import pairs_in
 from app.bench import BenchOptions, bench
 from app.pairs import BuildOptions, build_pairs, workshop
 from app.pairs_parts import Judging
@@ -113,9 +113,8 @@ def main(kokoro_voices: Path, clips: Path, out: Path) -> None:
     judging, settings = Judging("world", f"clips:{clips}"), PairSettings(validation_share=0)
     build = BuildOptions((str(talks.path),), out / "pairs", judging, settings=settings)
     build_pairs(build, talks.info.n_planned, terminal)
-    shop, faults = workshop(build), dataset_pairs(out / "pairs")
-    assert faults is not None
-    write_pairs(out / "told", [*faults, *kept(shop.source, shop.parts, settings)])
+    shop = workshop(build)
+    write_pairs(out / "told", [*pairs_in(build.out), *kept(shop.source, shop.parts, settings)])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from eval.pairs.source import Source
 from eval.pairs.takes import flags_of
 from eval.pairs.talks import Exclusion, RawTalk, Reply, lines_of, replies_of, scene_of
 from model.align.data import TokenPair
-from protocols.records import Event
+from protocols.records import Event, EventKind
 
 SOON = 0.2, 0.6  # seconds until somebody answers what is no question
 EARLY = 0.3  # seconds before a turn's end at which its answer may begin
@@ -44,6 +44,7 @@ class _Right(NamedTuple):
 
 
 def kept(source: Source, parts: Parts, settings: PairSettings, seed: int = 0) -> Iterator[TokenPair]:
+    """Pairs of the talks of a source that have tokens and no fault; `seed`: of when the faults set in begin."""
     rng = np.random.default_rng(seed)
     for name in source.names():
         raw = source.read(name)
@@ -67,7 +68,7 @@ def _pair(kind: str, talk: _Right, chosen: Branch, rejected: Branch) -> TokenPai
 
 def _stays_silent(talk: _Right, parts: Parts, wait: float) -> tuple[Branch, Branch] | None:
     raw, layout = talk.raw, parts.layout
-    event = next((e for _, e in talk.scene.of("interruption")), None)
+    event = _first(talk, "interruption")
     if event is None or parts.answerer is None or any(r.span.end > event.end for r in talk.replies):
         return None
     text = parts.answerer.answer(lines_of(raw, talk.replies, event.start))
@@ -82,29 +83,21 @@ def _stays_silent(talk: _Right, parts: Parts, wait: float) -> tuple[Branch, Bran
 
 def _holds(talk: _Right, parts: Parts, wait: float) -> tuple[Branch, Branch] | None:
     raw, layout = talk.raw, parts.layout
-    pause = next((e for _, e in talk.scene.of("pause")), None)
-    reply = _answer(talk)
-    if pause is None or reply is None:
+    turn, pause = _first(talk, "turn"), _first(talk, "pause")
+    if turn is None or pause is None:
         return None
+    reply = next((r for r in talk.replies if r.span.start >= turn.end - EARLY), None)
+    if reply is None:
+        return None
+    before = [r for r in talk.replies if r.span.start < reply.span.start]  # such as a greeting
     piece = own_piece(raw, reply, layout, reply.span.duration)
     at = pause.start + wait
     column, until = column_from(at - piece.lead, layout), min(reply.span.end + AFTER, talk.scene.duration)
-    if column >= first_column(raw, reply, layout) or any(r.span.end > time_of(column, layout) for r in _before(talk)):
+    if column >= first_column(raw, reply, layout) or any(r.span.end > time_of(column, layout) for r in before):
         return None
     early = composed(raw, column, piece, at, until, until, layout)
     return recorded(raw, talk.replies, column, until, layout), early
 
 
-def _answer(talk: _Right) -> Reply | None:
-    turn = _turn(talk)
-    return next((r for r in talk.replies if turn is not None and r.span.start >= turn.end - EARLY), None)
-
-
-def _before(talk: _Right) -> list[Reply]:
-    """What the agent says before it answers, such as a greeting."""
-    turn = _turn(talk)
-    return [r for r in talk.replies if turn is None or r.span.start < turn.end - EARLY]
-
-
-def _turn(talk: _Right) -> Event | None:
-    return next((e for _, e in talk.scene.of("turn")), None)
+def _first(talk: _Right, kind: EventKind) -> Event | None:
+    return next((event for _, event in talk.scene.of(kind)), None)

@@ -95,6 +95,14 @@ class Run:
             raise StoreError(f"{path} is not the recording that was made: {samples.shape[0]} samples at {rate} Hz")
         return np.ascontiguousarray(samples.T)
 
+    def read_tokens(self, stored: StoredFile) -> npt.NDArray[np.int16]:
+        """A system's own token grid, int16 [streams, frames]."""
+        path = self.path / stored.path
+        try:
+            return np.asarray(np.load(path, allow_pickle=False), dtype=np.int16)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read the tokens {path}: {error}") from error
+
     def verify(self) -> list[str]:
         """What differs from what was sealed or recorded: one sentence per file, none if all is as it was."""
         found = []

@@ -60,6 +60,8 @@ def test_a_dataset_of_pairs_is_read_as_the_trainer_takes_it(tmp_path: Path, plac
     kinds = {p.kind for p in pairs}
     assert len(kinds) > 1
     assert {row.name for row in rows_of(config, "data", None)} == {*kinds, "all"}
+    told = ("--set", f"data.pairs={tmp_path / 'dataset'}", "--dry-run", "--json")
+    assert printed(duologue("align", "--preset", "tiny", *places, *told))["pair"]["context"] > 10
 
 
 def duologue(*args: str) -> Result:

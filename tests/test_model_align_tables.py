@@ -59,6 +59,8 @@ def test_a_row_of_losses_has_the_knobs_it_was_given() -> None:
         ("losses", "beta=1", "give loss.key=value"),
         ("losses", "dop.beta=1", "did you mean 'dpo'"),
         ("losses", "dpo.betta=1", "did you mean 'loss.beta'"),
+        ("losses", "dpo.beta=", "give loss.key=value"),
+        ("losses", "dpo.name=simpo", "a row keeps its loss"),
         ("losses", "dpo.gamma=1.5", "does not read gamma"),
         ("losses", "sft.beta=1.5", "does not read beta"),
         ("beta", "dpo.beta=1", "for the table of losses"),

@@ -106,6 +106,17 @@ def test_sound_comes_back_as_it_was_to_16_bits(tmp_path: Path) -> None:
     np.testing.assert_array_equal(to_pcm16(back * (32768 / 32767)), to_pcm16(audio))
 
 
+def test_tokens_come_back_as_they_were_or_say_which_file_is_broken(tmp_path: Path) -> None:
+    run = filled(tmp_path / "r")
+    grid = np.arange(-1, 20, dtype=np.int16).reshape(3, 7)
+    with run.writing() as writing:
+        stored = writing.write_tokens(Key("a", 0), grid)
+    np.testing.assert_array_equal(run.read_tokens(stored), grid)
+    (run.path / stored.path).write_bytes(b"half")
+    with pytest.raises(StoreError, match=r"cannot read the tokens .*\.tokens\.npy"):
+        run.read_tokens(stored)
+
+
 def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     filled(tmp_path / "r")
     with pytest.raises(StoreError, match="already holds a run"):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from eval.metrics.base import Heard
 from eval.pairs.events import events_of
@@ -18,7 +17,6 @@ from eval.pairs.talks import Exclusion, Mark, RawTalk
 from protocols.base import from_json
 from protocols.errors import StoreError
 from protocols.records import Conversation, Listening, Rating, Recording, Sample, Word
-from protocols.replies import Tokens
 from protocols.store import FILES, R, Run
 
 
@@ -64,20 +62,14 @@ class RunTalks:
         if not talk.events:
             heard = with_events(heard, said, self.settings)
         try:
-            tokens = self._tokens(talk)
-        except (OSError, ValueError) as error:
-            return Exclusion(name.id, "unreadable", f"its tokens cannot be read: {error}")
+            tokens = None if talk.tokens is None else self.run.read_tokens(talk.tokens)
+        except StoreError as error:
+            return Exclusion(name.id, "unreadable", str(error))
         sound = str((self.run.path / talk.recording.path).resolve())
         return RawTalk(name.id, heard, tokens, said, sound, self._marks_of(name, sample_id, take))
 
     def _marks_of(self, name: Name, sample: str, take: str) -> tuple[Mark, ...]:
         return (*self._rated.get(name.id, ()), *self._rated.get(f"{sample}.{take}", ()))
-
-    def _tokens(self, talk: Conversation) -> Tokens | None:
-        if talk.tokens is None:
-            return None
-        found = np.load(self.run.path / talk.tokens.path, allow_pickle=False)
-        return np.asarray(found, dtype=np.int16)
 
     def _places(self, kind: type[R]) -> Iterator[tuple[int, _Key]]:
         """Where each row of a kind begins, and its key; a cut last line is passed over."""

@@ -7,8 +7,7 @@ probes differ by the model alone. All talks run side by side in one batch.
 What counts as speech is the text stream's words, so times are those of tokens: a word sounds a little later. Whether
 the sound still follows the words is a figure of its own, because text alone can be trained so hard that the agent
 murmurs while it writes nothing. An agent that never speaks is no answer (wrong), not missing data; only when and how
-long it spoke is then not known and left
-out. What a right answer is, is handed in as a function.
+long it spoke is then not known and left out. What a right answer is, is handed in as a function.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +87,7 @@ class Probe:
 
     def _read(self, stimulus: Stimulus, agent: npt.NDArray[np.int64], silent: Sequence[int]) -> "Reading":
         text = agent[0]
-        spoken = ~np.isin(text, silent) & (text != NO_INPUT)
+        spoken = words_in(text, silent)
         after = np.flatnonzero(spoken[stimulus.end_frame :])
         reply = " ".join(self._words[token] for token in text[stimulus.end_frame :][after])
         last, replay = round(ENDLESS_SECONDS / FRAME), _replay(after) or None
@@ -129,6 +128,11 @@ def _yielded(stimulus: Stimulus, after: npt.NDArray[np.intp]) -> bool | None:
         return None
     still = after - (after[0] + INTO_FRAMES + REACT_FRAMES)
     return not ((still >= 0) & (still < HEARD_FRAMES)).any()
+
+
+def words_in(text: npt.NDArray[np.integer], silent: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Where a text stream [frames] has a word: neither one of its padding tokens nor nothing."""
+    return ~np.isin(text, [*silent, NO_INPUT])
 
 
 def unworded(spoken: npt.NDArray[np.bool_], semantic: npt.NDArray[np.integer], silence: int) -> float | None:

@@ -61,26 +61,31 @@ def _turned(knobs: Sequence[str]) -> dict[str, dict[str, Any]]:
     rows = {name: dict(loss) for name, loss in LOSS_ROWS.items()}
     of = {loss["name"]: loss for loss in rows.values()}
     for knob in knobs:
-        place, equals, value = knob.partition("=")
-        name, dot, key = place.strip().partition(".")
-        if not (equals and dot):
-            raise InputError(f"--knob {knob}: give loss.key=value, such as dpo.beta=1")
+        name, key, value = _parsed("--knob", knob, "loss.key=value, such as dpo.beta=1")
         if name not in of:
             raise unknown_name("loss of the table", name, of)
-        of[name][key] = read_value(value, place)
+        if key == "name":
+            raise InputError(f"--knob {knob}: a row keeps its loss; give one of its settings, such as {name}.beta=1")
+        of[name][key] = read_value(value, f"{name}.{key}")
     return rows
 
 
 def varied(config: AlignConfig, setting: str) -> list[Row]:
     """A row for each value of `section.key=value,value,...`; what is not one is an InputError."""
-    place, equals, values = setting.partition("=")
-    section, dot, key = place.strip().partition(".")
-    if not (equals and dot and values.strip()):
-        raise InputError(f"--vary {setting}: give section.key=value,value, such as loss.beta=0.1,0.3")
+    section, key, values = _parsed("--vary", setting, "section.key=value,value, such as loss.beta=0.1,0.3")
     parts = [part.strip() for part in values.split(",")]
     if len(set(parts)) < len(parts) or "" in parts:
         raise InputError(f"--vary {setting}: the values must differ from each other")
-    return [_row(f"{key} {part}", config, {section: {key: read_value(part, place)}}) for part in parts]
+    return [_row(f"{key} {part}", config, {section: {key: read_value(part, f"{section}.{key}")}}) for part in parts]
+
+
+def _parsed(option: str, said: str, form: str) -> tuple[str, str, str]:
+    """The three parts of `first.key=value`, or an InputError that says the form."""
+    place, equals, value = said.partition("=")
+    first, dot, key = place.strip().partition(".")
+    if not (equals and dot and value.strip()):
+        raise InputError(f"{option} {said}: give {form}")
+    return first, key, value
 
 
 def _with_loss(config: AlignConfig, loss: Mapping[str, Any]) -> AlignConfig:
